@@ -1,0 +1,47 @@
+// What the daemon is asked to do besides keeping the ruleset right. Effects are carried out after the ruleset
+// that belongs to them is in the kernel: tighten first, loosen last.
+#pragma once
+
+#include "killswitch/model/endpoint.hpp"
+#include "killswitch/model/management.hpp"
+
+#include <string>
+#include <variant>
+
+namespace killswitch::model {
+
+struct SubscribeManagement {
+  management::ConnectionId connection;
+};  ///< state notifications on, current state asked
+struct ReleaseHold {
+  management::ConnectionId connection;
+};
+struct UseRemote {
+  management::ConnectionId connection;
+  IpAddress address;
+  Port port;
+};  ///< remote MOD
+struct AcceptRemote {
+  management::ConnectionId connection;
+};  ///< remote ACCEPT
+struct SkipRemote {
+  management::ConnectionId connection;
+};  ///< remote SKIP
+struct AskPassword {
+  management::ConnectionId connection;
+  std::string realm;
+  bool username{false};
+};
+struct SendChannelPassword {
+  management::ConnectionId connection;
+};
+struct SaveState {};
+struct LogLine {
+  enum class Level : std::uint8_t { info, warning, error } level{Level::info};
+  std::string text;
+};
+
+using Effect = std::variant<SubscribeManagement, ReleaseHold, UseRemote, AcceptRemote, SkipRemote, AskPassword,
+                            SendChannelPassword, SaveState, LogLine>;
+
+}  // namespace killswitch::model

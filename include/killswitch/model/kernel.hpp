@@ -1,0 +1,35 @@
+// What this kernel's nf_tables can do (probed, never assumed), and what it was last seen to hold.
+#pragma once
+
+#include "killswitch/model/ruleset.hpp"
+
+#include <array>
+#include <chrono>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace killswitch::model {
+
+struct KernelFeatures {
+  bool owner{false};    ///< NFT_TABLE_F_OWNER: other programs cannot touch the table while its socket lives
+  bool persist{false};  ///< NFT_TABLE_F_PERSIST: the table outlives its owner
+  bool fib{false};      ///< `fib daddr . iif type`
+  bool operator==(const KernelFeatures&) const = default;
+};
+
+/// How our tables are held at the moment.
+enum class Ownership : std::uint8_t { none, plain, owner, owner_persist };
+[[nodiscard]] std::string_view to_string(Ownership ownership);
+
+/// What was read back after an apply.
+struct Observation {
+  bool present{false};  ///< our table exists
+  Ownership ownership{Ownership::none};
+  Ruleset ruleset;  ///< decoded from the kernel's own dump
+  std::map<std::string, CounterValue> counters;
+  std::vector<std::string> differences;  ///< from what was wanted, in words; empty: verified
+  bool operator==(const Observation&) const = default;
+};
+
+}  // namespace killswitch::model

@@ -1,0 +1,34 @@
+// Network interfaces as rtnetlink describes them, and the class each one gets.
+#pragma once
+
+#include "killswitch/model/address.hpp"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace killswitch::model {
+
+struct Link {
+  IfIndex index;
+  std::string name;
+  std::string kind;                         ///< IFLA_INFO_KIND: "tun", "bridge", "veth", …; empty for hardware
+  std::optional<IfIndex> master;            ///< the bridge or bond that it is a port of
+  bool up{false};                           ///< IFF_UP
+  std::vector<InterfaceAddress> addresses;  ///< sorted
+  bool operator==(const Link&) const = default;
+};
+
+using Links = std::map<IfIndex, Link>;
+
+/// What may pass an interface depends on its class alone. Everything unknown is a link.
+enum class LinkClass : std::uint8_t { loopback, tunnel, internal, link };
+
+[[nodiscard]] std::string_view to_string(LinkClass link_class);
+
+/// Which class `link` has among `links`; `trusted_tunnel` is the interface that OpenVPN was seen to own.
+/// A bridge is internal when all its ports are veth or tap; one with any other port is a link.
+[[nodiscard]] LinkClass classify(const Link& link, const Links& links, std::optional<IfIndex> trusted_tunnel);
+
+}  // namespace killswitch::model

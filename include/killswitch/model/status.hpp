@@ -1,0 +1,49 @@
+// What `killswitch status` says. Field names are those of the JSON contract (policies/status.schema.json).
+#pragma once
+
+#include "killswitch/model/kernel.hpp"
+#include "killswitch/model/settings.hpp"
+#include "killswitch/model/tunnel.hpp"
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace killswitch::model {
+
+enum class State : std::uint8_t { disabled, blocked, connecting, protected_ };
+[[nodiscard]] std::string_view to_string(State state);
+
+struct TunnelStatus {
+  std::string interface;
+  bool up{false};
+  std::vector<InterfaceAddress> addresses;
+  std::string server_host;  ///< as the profile names it; empty: unknown
+  std::optional<Endpoint> server;
+  TunnelSource source{TunnelSource::management};
+  bool operator==(const TunnelStatus&) const = default;
+};
+
+struct Status {
+  State state{State::blocked};
+  bool enforced{false};  ///< the kernel was read and held exactly what was computed
+  std::chrono::sys_seconds since{};
+  std::string policy;
+  std::vector<std::string> reasons;  ///< why not protected
+  std::vector<std::string> warnings;
+  std::optional<TunnelStatus> tunnel;
+  std::vector<PinnedRemote> servers;
+  std::string transport;             ///< how OpenVPN's own packets are recognised, in words
+  std::vector<IpAddress> resolvers;  ///< the only ones that may be asked in the tunnel
+  std::string dns_backend;           ///< "none": resolv.conf is not managed
+  bool dns_applied{false};
+  std::string ipv6;                             ///< "tunnelled" or "refused"
+  std::map<std::string, CounterValue> blocked;  ///< by class: dns, ipv6, lan, forwarded, inbound, other, impostor
+  Ownership ownership{Ownership::none};
+  bool egress_hook{false};
+  bool operator==(const Status&) const = default;
+};
+
+}  // namespace killswitch::model

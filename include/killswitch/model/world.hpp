@@ -1,0 +1,44 @@
+// The facts that the daemon knows. `decide::compile` and `decide::describe` see nothing else.
+#pragma once
+
+#include "killswitch/model/kernel.hpp"
+#include "killswitch/model/link.hpp"
+#include "killswitch/model/management.hpp"
+#include "killswitch/model/settings.hpp"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace killswitch::model {
+
+struct ManagementPeer {
+  management::Direction direction{management::Direction::openvpn_connected};
+  std::string state;  ///< last >STATE: name; empty: none yet
+  std::string detail;
+  std::map<std::string, std::uint32_t> attempts;  ///< per queried remote: how many addresses were handed out
+  bool operator==(const ManagementPeer&) const = default;
+};
+
+struct World {
+  bool enabled{true};  ///< until the state file says otherwise
+  std::chrono::sys_seconds since{};
+  Settings settings;
+
+  Links links;
+  bool links_known{false};
+  std::map<management::ConnectionId, ManagementPeer> peers;
+  std::optional<TunnelReport> report;    ///< what OpenVPN announced last and did not take back
+  std::optional<TrustedTunnel> trusted;  ///< `report` matched with a link; renewed by decide::step after every event
+  std::vector<Endpoint> learned;         ///< numeric remotes that OpenVPN named over the root-only socket
+
+  KernelFeatures kernel;
+  std::optional<Observation> observation;  ///< nothing: the kernel was not read since the last change
+  std::string firewall_error;              ///< of the last apply; empty: it went well
+  std::string state_error;                 ///< of the state file; empty: none
+  std::string openvpn_error;               ///< last thing OpenVPN complained about; empty: none
+  bool operator==(const World&) const = default;
+};
+
+}  // namespace killswitch::model

@@ -1,0 +1,1 @@
+// Removed when the folder gets its first source.

@@ -1,0 +1,34 @@
+#include "killswitch/model/link.hpp"
+
+#include <algorithm>
+
+namespace killswitch::model {
+
+std::string_view to_string(LinkClass link_class) {
+  switch (link_class) {
+    case LinkClass::loopback: return "loopback";
+    case LinkClass::tunnel: return "tunnel";
+    case LinkClass::internal: return "internal";
+    case LinkClass::link: return "link";
+  }
+  return "link";
+}
+
+LinkClass classify(const Link& link, const Links& links, std::optional<IfIndex> trusted_tunnel) {
+  if (link.index == loopback_ifindex) {
+    return LinkClass::loopback;
+  }
+  if (trusted_tunnel == link.index) {
+    return LinkClass::tunnel;
+  }
+  if (link.kind != "bridge") {
+    return LinkClass::link;
+  }
+  const bool only_guests = std::all_of(links.begin(), links.end(), [&](const auto& entry) {
+    const Link& port = entry.second;
+    return port.master != link.index || port.kind == "veth" || port.kind == "tun";
+  });
+  return only_guests ? LinkClass::internal : LinkClass::link;
+}
+
+}  // namespace killswitch::model
