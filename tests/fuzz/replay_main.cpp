@@ -23,7 +23,8 @@ std::vector<fs::path> inputs_of(const fs::path& argument) {
   std::error_code error;
   if (fs::is_directory(argument, error)) {
     for (const fs::directory_entry& entry : fs::directory_iterator{argument, error}) {
-      if (entry.is_regular_file(error)) files.push_back(entry.path());
+      if (entry.is_regular_file(error))
+        files.push_back(entry.path());
     }
     std::sort(files.begin(), files.end());
   } else if (fs::is_regular_file(argument, error)) {
@@ -56,7 +57,8 @@ int main(int argc, char** argv) {
       return 1;
     }
     for (const fs::path& file : files) {
-      if (!replay(file)) return 1;
+      if (!replay(file))
+        return 1;
       ++replayed;
     }
   }
