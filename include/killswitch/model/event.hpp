@@ -13,23 +13,29 @@ namespace killswitch::model {
 
 struct LinksListed {
   Links links;
+  bool operator==(const LinksListed&) const = default;
 };  ///< a complete dump: what is not in it does not exist
 struct LinkChanged {
   Link link;
+  bool operator==(const LinkChanged&) const = default;
 };  ///< new or changed; `addresses` is ignored
 struct LinkRemoved {
   IfIndex index;
+  bool operator==(const LinkRemoved&) const = default;
 };
 struct AddressAdded {
   IfIndex index;
   InterfaceAddress address;
+  bool operator==(const AddressAdded&) const = default;
 };
 struct AddressRemoved {
   IfIndex index;
   InterfaceAddress address;
+  bool operator==(const AddressRemoved&) const = default;
 };
 struct LinksUnknown {
   std::string reason;
+  bool operator==(const LinksUnknown&) const = default;
 };  ///< the kernel's notifications were lost; a dump follows
 
 struct ManagementOpened {
