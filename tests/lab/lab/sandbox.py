@@ -1,0 +1,81 @@
+"""A world that cannot leave traces: private namespaces for the whole laboratory.
+
+Everything runs below one process that is number 1 of its own PID namespace. When it ends, in whatever way, the
+kernel ends every other process with it, and the network namespaces, mounts and files (tmpfs) go as well. So there is
+no clean-up code that could be skipped, and any number of laboratories can run at the same time.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from . import kernel
+
+STORAGE = Path("/run/lab")
+"""The laboratory's own files: logs, keys, sockets. On a tmpfs that only the laboratory sees."""
+
+_WRITABLE = ("/etc", "/var", "/usr/share")
+"""Directories of the machine that programs may write to; what they write stays in the laboratory."""
+
+
+def run(main: Callable[[], int]) -> int:
+    """Runs `main` in a world of its own and returns its exit status."""
+    if os.geteuid() != 0:
+        print("the laboratory makes network namespaces: run it as root (sudo)", file=sys.stderr)
+        return 1
+    kernel.unshare(
+        kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+    )
+    child = os.fork()
+    if child == 0:
+        os._exit(_first_process(main))
+    return _wait_for(child)
+
+
+def _wait_for(child: int) -> int:
+    """Waits for process 1; passes a request to end on to it (Ctrl-C reaches it from the terminal by itself)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: os.kill(child, signal.SIGTERM))
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _first_process(main: Callable[[], int]) -> int:
+    """Sets the world up, runs `main`, and turns whatever happens into an exit status."""
+    kernel.die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    status = 1
+    try:
+        _make_filesystem()
+        kernel.sethostname("laptop")
+        status = main()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except KeyboardInterrupt:
+        print("interrupted; the laboratory is gone", file=sys.stderr)
+        status = 128 + signal.SIGINT
+    except Exception:  # process 1 must end with a status, not with a Python shutdown that waits for threads
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+def _make_filesystem() -> None:
+    """A private /proc and /run, and copy-on-write layers over the directories that are written to."""
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("proc", "/proc", "proc")
+    kernel.mount("tmpfs", "/run", "tmpfs", data="mode=755")
+    for directory in _WRITABLE:
+        layer = STORAGE / "layers" / directory.strip("/").replace("/", "-")
+        upper, work = layer / "upper", layer / "work"
+        upper.mkdir(parents=True)
+        work.mkdir()
+        kernel.mount("overlay", directory, "overlay", data=f"lowerdir={directory},upperdir={upper},workdir={work}")
+    for directory in (STORAGE / "log", Path("/run/netns"), Path("/run/dbus"), Path("/run/lock")):
+        directory.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,199 @@
+"""The laboratory itself: four nodes, the links between them, and the services that run there.
+
+    laptop (wlo1, DHCP + SLAAC) ── ap (192.168.43.1) ── internet (203.0.113.7, …) ── vpn (198.51.100.49)
+
+Every router knows the way back to every prefix, so that a packet that leaks really arrives somewhere.
+"""
+
+import sys
+import threading
+from pathlib import Path
+
+from . import addresses as a
+from . import kernel, pki
+from .node import Node, Process
+from .sandbox import STORAGE
+from .waiting import LabError, until
+
+HERE = Path(__file__).resolve().parent.parent
+PYTHON = [sys.executable, "-I", "-B"]
+
+
+class Lab:
+    """A running laboratory. There is nothing to close: it goes with its process."""
+
+    def __init__(self, ipv6: bool = True) -> None:
+        self.ipv6 = ipv6
+        self.vpn_server: Process | None = None
+        keys = threading.Thread(target=pki.make, args=(STORAGE / "pki",))
+        keys.start()
+        self.internet, self.ap, self.vpn, self.laptop = (Node(name) for name in ("internet", "ap", "vpn", "laptop"))
+        with self.laptop.entered():
+            kernel.mount("sysfs", "/sys", "sysfs")
+        self._connect()
+        self._start_internet()
+        self._start_access_point()
+        keys.join()
+        self.start_vpn_server()
+        self._bring_up_laptop()
+
+    # -- links ---------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        """Makes the links and the routes."""
+        for node in (self.internet, self.ap, self.vpn, self.laptop):
+            node.sysctl("ipv6/conf/all/disable_ipv6", 0)
+            node.sysctl("ipv6/conf/default/disable_ipv6", 0)
+            node.sysctl("ipv6/conf/default/dad_transmits", 0)
+            node.sysctl("ipv6/conf/default/accept_dad", 0)
+        for node in (self.internet, self.ap, self.vpn):
+            node.sysctl("ipv4/ip_forward", 1)
+            node.sysctl("ipv6/conf/all/forwarding", 1)
+        self.internet.ip(
+            "link add ap0 type veth peer name wan0 netns ap",
+            "link add vpn0 type veth peer name eth0 netns vpn",
+            f"address add {a.HOST}/32 dev lo",
+            f"address add {a.PUBLIC_DNS}/32 dev lo",
+            f"address add {a.HOST6}/128 dev lo",
+            f"address add {a.PUBLIC_DNS6}/128 dev lo",
+            "address add 192.0.2.1/30 dev ap0",
+            "address add 2001:db8:f::1/64 dev ap0",
+            "address add 198.51.100.1/24 dev vpn0",
+            "address add 2001:db8:b700::1/64 dev vpn0",
+            "link set ap0 up",
+            "link set vpn0 up",
+            f"route add {a.AP_PREFIX} via 192.0.2.2",
+            f"route add {a.TUNNEL_PREFIX} via {a.SERVER}",
+        )
+        self.ap.ip(
+            f"link add wlan0 address {a.AP_MAC} type veth peer name {a.LINK} address {a.LAPTOP_MAC} netns laptop",
+            f"address add {a.AP}/24 broadcast + dev wlan0",
+            "address add 192.0.2.2/30 dev wan0",
+            "address add 2001:db8:f::2/64 dev wan0",
+            "link set wan0 up",
+            "route add default via 192.0.2.1",
+            "route add default via 2001:db8:f::1",
+        )
+        self.vpn.ip(
+            f"address add {a.SERVER}/24 dev eth0",
+            f"address add {a.SECOND_SERVER}/24 dev eth0",
+            f"address add {a.SERVER6}/64 dev eth0",
+            f"address add {a.SECOND_SERVER6}/64 dev eth0",
+            "link set eth0 up",
+            "route add default via 198.51.100.1",
+            "route add default via 2001:db8:b700::1",
+        )
+        self.internet.ip(
+            f"route add {a.AP6_PREFIX} via 2001:db8:f::2", f"route add {a.TUNNEL6_PREFIX} via {a.SERVER6}"
+        )
+        if self.ipv6:
+            self.ap.ip(f"address add {a.AP6}/64 dev wlan0")
+        self.ap.ip("link set wlan0 up")
+
+    # -- services ------------------------------------------------------------------------------------------------
+
+    def _start_internet(self) -> None:
+        hosts = self.internet.start("hosts", [*PYTHON, str(HERE / "hosts.py")])
+        hosts.wait_for("ready")
+
+    def _start_access_point(self) -> None:
+        """DHCP, DNS and (with IPv6) router advertisements, all from one dnsmasq."""
+        advertise = ["--enable-ra", f"--dhcp-range={a.AP6_PREFIX.split('/')[0]},ra-only", "--ra-param=wlan0,high,10,1800"]
+        self._dnsmasq(
+            self.ap,
+            "wlan0",
+            "--dhcp-range=192.168.43.100,192.168.43.199,2m",
+            "--dhcp-authoritative",
+            "--no-ping",
+            f"--dhcp-leasefile={STORAGE}/leases",
+            *(advertise if self.ipv6 else []),
+            f"--host-record={a.SERVER_NAME},{a.SERVER},{a.SERVER6}",
+            f"--address=/{a.WHO}/{a.WHO_AP}",
+        )
+
+    def _dnsmasq(self, node: Node, interface: str, *options: str) -> Process:
+        return node.start(
+            "dnsmasq",
+            [
+                *("dnsmasq", "--conf-file=/dev/null", "--keep-in-foreground", "--user=root", "--log-facility=-"),
+                *("--no-hosts", "--no-resolv", "--pid-file=", f"--interface={interface}", "--except-interface=lo"),
+                *("--bind-dynamic", "--log-queries", f"--address=/#/{a.HOST}", f"--address=/#/{a.HOST6}", *options),
+            ],
+        )
+
+    def start_vpn_server(self) -> None:
+        """A dual-stack OpenVPN server, and the DNS server inside its tunnel."""
+        profile = STORAGE / "server.conf"
+        profile.write_text(_server_profile(STORAGE / "pki"))
+        self.vpn_server = self.vpn.start("openvpn-server", ["openvpn", "--config", str(profile)])
+        self.vpn_server.wait_for("Initialization Sequence Completed")
+        self._dnsmasq(self.vpn, "tun0", f"--address=/{a.WHO}/{a.WHO_TUNNEL}")
+
+    def stop_vpn_server(self) -> None:
+        """The server is gone at once, without a word to its clients."""
+        if self.vpn_server is None:
+            raise LabError("the VPN server does not run")
+        self.vpn_server.kill()
+        self.vpn_server = None
+
+    # -- the laptop ----------------------------------------------------------------------------------------------
+
+    def _bring_up_laptop(self) -> None:
+        """A quiet start: no kill switch yet; an address by DHCP and one from the router advertisements."""
+        self.prepare_link()
+        self.laptop.ip(f"link set {a.LINK} up")
+        self.start_dhcp_client()
+        self.wait_for_addresses()
+
+    def prepare_link(self) -> None:
+        """Settings of the link that make the laboratory quick: no duplicate address detection, no delays."""
+        for name, value in (("accept_ra", 1), ("autoconf", 1), ("router_solicitation_delay", 0), ("use_tempaddr", 0)):
+            self.laptop.sysctl(f"ipv6/conf/{a.LINK}/{name}", value)
+
+    def start_dhcp_client(self) -> Process:
+        """udhcpc, as long as the laboratory lasts."""
+        script = HERE / "dhcp-script.sh"
+        command = ["busybox", "udhcpc", "-f", "-i", a.LINK, "-s", str(script), "-t", "20", "-T", "1", "-A", "1"]
+        self.dhcp_client = self.laptop.start("dhcp-client", command)
+        return self.dhcp_client
+
+    def wait_for_addresses(self) -> None:
+        """Until the laptop is on the net."""
+        self.dhcp_client.wait_for("event bound")
+        if self.ipv6:
+            until("an IPv6 address from the router advertisement", self.link_address6)
+            until("an IPv6 default route", lambda: self.laptop.run("ip", "-6", "route", "show", "default").strip())
+
+    def link_address(self) -> str:
+        """The laptop's IPv4 address on the link, or nothing."""
+        return self._address("-4")
+
+    def link_address6(self) -> str:
+        """The laptop's global IPv6 address on the link, or nothing."""
+        return self._address("-6")
+
+    def _address(self, family: str) -> str:
+        words = self.laptop.run("ip", "-brief", family, "address", "show", "dev", a.LINK, "scope", "global").split()
+        return words[2].split("/")[0] if len(words) > 2 else ""
+
+
+def _server_profile(keys: Path) -> str:
+    return f"""\
+dev tun0
+proto udp6
+port {a.SERVER_PORT}
+multihome
+topology subnet
+server 192.168.255.0 255.255.255.0
+server-ipv6 {a.TUNNEL6_PREFIX}
+push "redirect-gateway def1 ipv6"
+push "dhcp-option DNS {a.TUNNEL_DNS}"
+keepalive 1 5
+explicit-exit-notify 0
+dh none
+disable-dco
+ca {keys}/ca.crt
+cert {keys}/server.crt
+key {keys}/server.key
+verb 3
+"""
