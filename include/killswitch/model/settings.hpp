@@ -18,6 +18,7 @@ struct Settings {
   std::vector<PinnedRemote> remotes;           ///< empty: learned from OpenVPN over the management socket
   std::vector<std::uint32_t> transport_users;  ///< uids besides root that OpenVPN may run as
   std::optional<std::uint32_t> profile_mark;   ///< `mark` of the profile; instead of the policy's
+  bool via_proxy{false};                       ///< `remotes` are those of an HTTP or SOCKS proxy
   std::string interface;  ///< the tunnel's name when OpenVPN runs without management; empty: not said
   std::optional<ManagementAddress> management;  ///< where OpenVPN listens; nothing: it connects to us or not at all
   bool operator==(const Settings&) const = default;

@@ -17,6 +17,7 @@ struct ManagementPeer {
   management::Direction direction{management::Direction::openvpn_connected};
   std::string state;  ///< last >STATE: name; empty: none yet
   std::string detail;
+  bool holding{false};                            ///< OpenVPN waits for its release
   std::map<std::string, std::uint32_t> attempts;  ///< per queried remote: how many addresses were handed out
   bool operator==(const ManagementPeer&) const = default;
 };
@@ -29,7 +30,8 @@ struct World {
   Links links;
   bool links_known{false};
   std::map<management::ConnectionId, ManagementPeer> peers;
-  std::optional<TunnelReport> report;    ///< what OpenVPN announced last and did not take back
+  std::optional<management::ConnectionId> reporter;  ///< whose announcement `report` is; nothing: from before a restart
+  std::optional<TunnelReport> report;                ///< what OpenVPN announced last and did not take back
   std::optional<TrustedTunnel> trusted;  ///< `report` matched with a link; renewed by decide::step after every event
   std::vector<Endpoint> learned;         ///< numeric remotes that OpenVPN named over the root-only socket
 

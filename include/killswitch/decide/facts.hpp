@@ -1,0 +1,35 @@
+// Conclusions that several decisions draw from the same facts: which interface is the tunnel, where the server may
+// be, who OpenVPN is, which resolvers count. Derived anew each time, never stored.
+#pragma once
+
+#include "killswitch/model/world.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace killswitch::decide {
+
+/// Link kinds that OpenVPN makes: "tun" (tun and tap), "ovpn" (in-tree offload) and "ovpn-dco" (out of tree).
+[[nodiscard]] bool is_tunnel_kind(std::string_view kind);
+
+/// The interface that `report` names, if it is of a tunnel kind and carries an announced address.
+[[nodiscard]] std::optional<model::TrustedTunnel> match_tunnel(const model::World& world);
+
+/// Every destination of the encrypted transport, sorted.
+[[nodiscard]] std::vector<model::Endpoint> transport_endpoints(const model::World& world);
+
+/// SO_MARK of OpenVPN's packets.
+[[nodiscard]] std::uint32_t transport_mark(const model::World& world);
+
+/// The uids whose packets count as OpenVPN's besides marked ones, sorted; empty: the mark alone counts.
+[[nodiscard]] std::vector<std::uint32_t> transport_users(const model::World& world);
+
+/// The only resolvers that may be asked in the tunnel, sorted: those that the server pushed, else the policy's.
+[[nodiscard]] std::vector<model::IpAddress> tunnel_resolvers(const model::World& world);
+
+/// A management peer that OpenVPN itself opened: it runs with our snippet, so its packets carry our mark.
+[[nodiscard]] bool runs_with_snippet(const model::World& world);
+
+}  // namespace killswitch::decide

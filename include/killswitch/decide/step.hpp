@@ -1,0 +1,28 @@
+// One event changes the facts. What follows from the facts is computed elsewhere (compile, describe), so that doubled
+// or coalesced events do no harm.
+#pragma once
+
+#include "killswitch/model/effect.hpp"
+#include "killswitch/model/event.hpp"
+#include "killswitch/model/world.hpp"
+
+#include <chrono>
+#include <vector>
+
+namespace killswitch::decide {
+
+/// Applies `event` to `world`.
+/// @param now wall-clock time of the event
+/// @return what is to be done besides bringing the ruleset up to date, in order, after that is done.
+[[nodiscard]] std::vector<model::Effect> step(model::World& world, const model::Event& event,
+                                              std::chrono::sys_seconds now);
+
+/// The facts that a state file restores; the tunnel counts only once rtnetlink confirms it.
+[[nodiscard]] model::World restore(const model::SavedState& saved);
+/// What is to be kept in the state file.
+[[nodiscard]] model::SavedState to_save(const model::World& world);
+
+/// The kernel was read and held exactly what was computed.
+[[nodiscard]] bool is_verified(const model::World& world);
+
+}  // namespace killswitch::decide

@@ -1,0 +1,242 @@
+#include "killswitch/decide/audit.hpp"
+
+#include "killswitch/decide/compile.hpp"
+#include "killswitch/decide/evaluate.hpp"
+#include "killswitch/decide/facts.hpp"
+#include "killswitch/decide/rules.hpp"
+
+#include <fmt/format.h>
+#include <algorithm>
+
+namespace killswitch::decide {
+namespace {
+
+using namespace model;
+using Violations = std::vector<std::string>;
+
+// Documentation addresses (RFC 5737, RFC 3849) stand for "anyone on the internet".
+const IpAddress somewhere4 = make_ip_address(Family::ipv4, std::array<std::uint8_t, 4>{203, 0, 113, 7});
+const IpAddress neighbour4 = make_ip_address(Family::ipv4, std::array<std::uint8_t, 4>{192, 168, 43, 1});
+const IpAddress multicast4 = make_ip_address(Family::ipv4, std::array<std::uint8_t, 4>{224, 0, 0, 251});
+const IpAddress somewhere6 = make_ip_address(Family::ipv6, std::array<std::uint8_t, 4>{0x20, 0x01, 0x0d, 0xb8});
+const IpAddress multicast6 = make_ip_address(Family::ipv6, std::array<std::uint8_t, 2>{0xff, 0x02});
+constexpr IfIndex unknown_interface{0x7fffffff};
+constexpr std::uint32_t nobody = 65534;
+
+bool ends_in_drop(const Chain& chain) {
+  return !chain.rules.empty() && chain.rules.back().matches.empty() &&
+         chain.rules.back().verdict.kind == Verdict::Kind::drop;
+}
+
+bool cites_guarantee(const Rule& rule) {
+  return rule.comment.size() > 3 && rule.comment[0] == 'G' && rule.comment[1] >= '1' && rule.comment[1] <= '9' &&
+         rule.comment.find(": ") != std::string::npos;
+}
+
+bool looks_at_connection_state(const Rule& rule) {
+  return std::any_of(rule.matches.begin(), rule.matches.end(), [](const Match& match) {
+    return std::any_of(match.operands.begin(), match.operands.end(),
+                       [](const Operand& operand) { return operand.field == Field::ct_state; });
+  });
+}
+
+std::string_view name_of(Hook hook) {
+  switch (hook) {
+    case Hook::prerouting: return "prerouting";
+    case Hook::input: return "input";
+    case Hook::forward: return "forward";
+    case Hook::output: return "output";
+    case Hook::postrouting: return "postrouting";
+    case Hook::egress: return "egress";
+  }
+  return "?";
+}
+
+void check_hook(const Table& table, Hook hook, Violations& found) {
+  const auto stands_at = [hook](const Chain& chain) { return chain.base && chain.base->hook == hook; };
+  const auto count = std::count_if(table.chains.begin(), table.chains.end(), stands_at);
+  if (count != 1) {
+    found.push_back(fmt::format("{} chains at the hook {}; expected one", count, name_of(hook)));
+  }
+}
+
+Packet packet_to(const IpAddress& destination, std::uint8_t protocol, std::optional<std::uint16_t> port) {
+  Packet packet;
+  packet.destination = destination;
+  packet.source.family = destination.family;
+  packet.protocol = protocol;
+  if (port) {
+    packet.source_port = Port{40000};
+    packet.destination_port = Port{*port};
+  }
+  packet.uid = 0;  // root is not trusted more than anyone
+  return packet;
+}
+
+struct Probe {
+  const char* leak;
+  Packet packet;
+};
+
+/// One packet for each way out that a link must not be.
+std::vector<Probe> leak_probes() {
+  constexpr std::uint8_t udp = 17;
+  constexpr std::uint8_t tcp = 6;
+  constexpr std::uint8_t icmp = 1;
+  constexpr std::uint8_t igmp = 2;
+  constexpr std::uint8_t icmpv6 = 58;
+  constexpr std::uint8_t sctp = 132;
+  constexpr std::uint8_t echo_request4 = 8;
+  constexpr std::uint8_t echo_request6 = 128;
+  std::vector<Probe> probes = {
+      {"UDP", packet_to(somewhere4, udp, 9)},
+      {"TCP", packet_to(somewhere4, tcp, 443)},
+      {"ICMP", packet_to(somewhere4, icmp, {})},
+      {"IGMP", packet_to(multicast4, igmp, {})},
+      {"SCTP", packet_to(somewhere4, sctp, 9)},
+      {"DNS", packet_to(somewhere4, udp, 53)},
+      {"DNS over TCP", packet_to(somewhere4, tcp, 53)},
+      {"DNS over TLS", packet_to(somewhere4, tcp, 853)},
+      {"DNS to the local network", packet_to(neighbour4, udp, 53)},
+      {"mDNS", packet_to(multicast4, udp, 5353)},
+      {"the local network", packet_to(neighbour4, tcp, 80)},
+      {"IPv6 UDP", packet_to(somewhere6, udp, 9)},
+      {"IPv6 TCP", packet_to(somewhere6, tcp, 443)},
+      {"IPv6 ping", packet_to(somewhere6, icmpv6, {})},
+      {"IPv6 DNS", packet_to(somewhere6, udp, 53)},
+      {"IPv6 mDNS", packet_to(multicast6, udp, 5353)},
+      {"a fragment", packet_to(somewhere4, udp, {})},
+  };
+  probes[2].packet.icmp_type = echo_request4;
+  probes[13].packet.icmp_type = echo_request6;
+  probes[13].packet.hop_limit = 255;
+  return probes;
+}
+
+/// Packets to the server itself that are not the transport.
+std::vector<Probe> impostor_probes(const World& world) {
+  std::vector<Probe> probes;
+  const auto endpoints = transport_endpoints(world);
+  const auto users = transport_users(world);
+  for (const auto& endpoint : endpoints) {
+    const auto protocol = static_cast<std::uint8_t>(protocol_number(endpoint.protocol));
+    const auto other = endpoint.protocol == Protocol::udp ? Protocol::tcp : Protocol::udp;
+    auto own_port = packet_to(endpoint.address, protocol, endpoint.port.number);
+    own_port.uid = nobody;
+    if (std::find(users.begin(), users.end(), nobody) == users.end()) {
+      probes.push_back({"another user to the VPN server", own_port});
+    }
+    auto marked = own_port;
+    marked.mark = transport_mark(world);
+    marked.protocol = static_cast<std::uint8_t>(protocol_number(other));
+    if (!std::binary_search(endpoints.begin(), endpoints.end(), Endpoint{endpoint.address, endpoint.port, other})) {
+      probes.push_back({"another protocol to the VPN server", marked});
+    }
+    marked.protocol = protocol;
+    marked.destination_port = Port{static_cast<std::uint16_t>(endpoint.port.number ^ 1U)};
+    const Endpoint beside{endpoint.address, *marked.destination_port, endpoint.protocol};
+    if (!std::binary_search(endpoints.begin(), endpoints.end(), beside)) {
+      probes.push_back({"another port of the VPN server", marked});
+    }
+  }
+  return probes;
+}
+
+bool is_allowed_transport(const World& world, const Packet& packet) {
+  const auto endpoints = transport_endpoints(world);
+  return std::any_of(endpoints.begin(), endpoints.end(), [&](const Endpoint& endpoint) {
+    return endpoint.address == packet.destination && packet.destination_port == endpoint.port &&
+           packet.protocol == protocol_number(endpoint.protocol);
+  });
+}
+
+struct Way {
+  IfIndex index;
+  std::string name;
+  std::string kind;
+};
+
+/// Every interface that packets must not leave by: links, and one that nobody has told us of.
+std::vector<Way> ways_out(const World& world) {
+  const auto tunnel = match_tunnel(world);
+  const auto trusted = tunnel ? std::optional{tunnel->index} : std::nullopt;
+  std::vector<Way> ways = {{unknown_interface, "an unknown interface", ""},
+                           {unknown_interface, "an unknown tun interface", "tun"}};
+  for (const auto& [index, link] : world.links) {
+    if (classify(link, world.links, trusted) == LinkClass::link) {
+      ways.push_back({index, link.name, link.kind});
+    }
+  }
+  return ways;
+}
+
+void check_way(const Ruleset& ruleset, const Way& way, const Probe& probe, Violations& found) {
+  for (const Hook hook : {Hook::output, Hook::postrouting, Hook::forward}) {
+    Packet packet = probe.packet;
+    packet.hook = hook;
+    packet.oif = way.index;
+    packet.oifkind = way.kind;
+    if (hook == Hook::forward) {
+      packet.iif = unknown_interface;
+      packet.uid.reset();
+    }
+    if (const auto evaluation = evaluate(ruleset, packet); passes(evaluation)) {
+      found.push_back(
+          fmt::format("{} may leave by {} ({}: '{}')", probe.leak, way.name, evaluation.chain, evaluation.comment));
+    }
+  }
+}
+
+}  // namespace
+
+Violations audit_structure(const Ruleset& ruleset) {
+  Violations found;
+  const auto table = std::find_if(ruleset.tables.begin(), ruleset.tables.end(), [](const Table& candidate) {
+    return candidate.family == TableFamily::inet && candidate.name == table_name;
+  });
+  if (table == ruleset.tables.end()) {
+    return {"there is no table inet killswitch"};
+  }
+  for (const Hook hook : {Hook::prerouting, Hook::input, Hook::forward, Hook::output, Hook::postrouting}) {
+    check_hook(*table, hook, found);
+  }
+  for (const auto& chain : table->chains) {
+    if (chain.base && !ends_in_drop(chain)) {
+      found.push_back(fmt::format("the chain {} does not end in an unconditional drop", chain.name));
+    }
+    for (const auto& rule : chain.rules) {
+      if (!cites_guarantee(rule)) {
+        found.push_back(fmt::format("a rule in {} cites no guarantee: '{}'", chain.name, rule.comment));
+      }
+      if (looks_at_connection_state(rule)) {
+        found.push_back(fmt::format("G10: a rule in {} looks at the connection state: '{}'", chain.name, rule.comment));
+      }
+    }
+  }
+  return found;
+}
+
+Violations audit(const Ruleset& ruleset, const World& world) {
+  Violations found = audit_structure(ruleset);
+  auto probes = leak_probes();
+  std::erase_if(probes, [&](const Probe& probe) { return is_allowed_transport(world, probe.packet); });
+  const auto impostors = impostor_probes(world);
+  probes.insert(probes.end(), impostors.begin(), impostors.end());
+  for (const auto& way : ways_out(world)) {
+    for (const auto& probe : probes) {
+      check_way(ruleset, way, probe, found);
+    }
+  }
+  return found;
+}
+
+Audited compile_audited(const World& world) {
+  Audited audited{compile(world), {}};
+  audited.violations = audit(audited.ruleset, world);
+  if (!audited.violations.empty()) {
+    audited.ruleset = block_all(world.kernel);
+  }
+  return audited;
+}
+
+}  // namespace killswitch::decide

@@ -1,0 +1,211 @@
+#include "killswitch/decide/describe.hpp"
+
+#include "killswitch/decide/facts.hpp"
+#include "killswitch/decide/step.hpp"
+
+#include <fmt/format.h>
+#include <algorithm>
+
+namespace killswitch::decide {
+namespace {
+
+using namespace model;
+using Lines = std::vector<std::string>;
+
+/// The connection to the server stands, as far as OpenVPN tells; where nobody tells, the interface speaks for it.
+bool is_connected(const World& world) {
+  if (!world.reporter) {
+    return true;
+  }
+  const auto peer = world.peers.find(*world.reporter);
+  return peer != world.peers.end() && peer->second.state == "CONNECTED";
+}
+
+State state_of(const World& world) {
+  if (!world.enabled) {
+    return State::disabled;
+  }
+  if (is_verified(world) && world.trusted && is_connected(world)) {
+    return State::protected_;
+  }
+  const bool running = !world.peers.empty() && !transport_endpoints(world).empty();
+  return running && is_verified(world) ? State::connecting : State::blocked;
+}
+
+void explain_kernel(const World& world, Lines& reasons) {
+  if (!world.firewall_error.empty()) {
+    reasons.push_back(world.firewall_error + "; the rules before stay in force");
+  } else if (!world.observation) {
+    reasons.emplace_back("the ruleset has not been verified yet");
+  } else if (!world.observation->present) {
+    reasons.emplace_back("the kernel holds no table inet killswitch");
+  }
+  if (world.observation) {
+    for (const auto& difference : world.observation->differences) {
+      reasons.push_back("the kernel holds something else than was computed: " + difference);
+    }
+  }
+}
+
+void explain_servers(const World& world, Lines& reasons) {
+  for (const auto& pinned : world.settings.remotes) {
+    if (pinned.addresses.empty() && !pinned.failure.empty()) {
+      reasons.push_back(fmt::format("{}: {}", to_string(pinned.remote), pinned.failure));
+    }
+  }
+  if (transport_endpoints(world).empty()) {
+    reasons.emplace_back(
+        "no server is known: `killswitch enable --config FILE.ovpn` or `--server HOST:PORT/udp` names one");
+  }
+}
+
+void explain_tunnel(const World& world, Lines& reasons) {
+  if (!world.links_known) {
+    reasons.emplace_back("the interfaces are not known yet");
+  }
+  if (world.trusted && is_connected(world)) {
+    return;
+  }
+  if (world.report && !world.trusted) {
+    reasons.push_back(fmt::format("OpenVPN announced {}, but there is no tun interface of that name with its address",
+                                  world.report->interface));
+  } else if (!world.settings.interface.empty() && world.peers.empty()) {
+    reasons.push_back(fmt::format("no tun interface {} with an address is up", world.settings.interface));
+  } else if (world.peers.empty()) {
+    reasons.emplace_back(
+        "OpenVPN is not connected to the kill switch: start it with `killswitch connect FILE.ovpn`, or add "
+        "`config /usr/share/killswitch/openvpn.conf` to the profile");
+  } else {
+    for (const auto& [connection, peer] : world.peers) {
+      reasons.push_back(fmt::format("OpenVPN is not connected to the server: {}{}{}",
+                                    peer.state.empty() ? "starting" : peer.state, peer.detail.empty() ? "" : ", ",
+                                    peer.detail));
+    }
+  }
+}
+
+std::string transport_words(const World& world) {
+  const auto users = transport_users(world);
+  auto words = fmt::format("mark {:#x}", transport_mark(world));
+  if (!users.empty()) {
+    words += fmt::format(" or uid {}", fmt::join(users, ", "));
+  }
+  return words;
+}
+
+std::uint64_t counter(const World& world, const char* name) {
+  if (!world.observation) {
+    return 0;
+  }
+  const auto found = world.observation->counters.find(name);
+  return found == world.observation->counters.end() ? 0 : found->second.packets;
+}
+
+void warn(const World& world, Lines& warnings) {
+  if (!world.state_error.empty()) {
+    warnings.push_back(world.state_error);
+  }
+  if (!world.openvpn_error.empty()) {
+    warnings.push_back(world.openvpn_error);
+  }
+  if (!world.enabled) {
+    if (world.observation && world.observation->present) {
+      warnings.emplace_back(
+          "the kernel still holds a table inet killswitch: `killswitch disable --offline` removes it");
+    }
+    return;
+  }
+  if (world.trusted && world.trusted->report.source == TunnelSource::profile) {
+    warnings.push_back(
+        fmt::format("{} is trusted by the name you gave: OpenVPN runs without management and cannot confirm it (G6)",
+                    world.trusted->report.interface));
+  }
+  if (!transport_users(world).empty() && !world.settings.remotes.empty()) {
+    warnings.emplace_back(
+        "programs of the users above may reach the server's port: `killswitch connect` marks OpenVPN's packets "
+        "instead");
+  }
+  if (world.trusted && tunnel_resolvers(world).empty() && !world.settings.policy.any_tunnel_resolver) {
+    warnings.emplace_back(
+        "no resolver is known in the tunnel, so DNS is refused there: set /dns/tunnel_resolvers in the policy");
+  }
+  if (world.trusted) {
+    warnings.emplace_back(
+        "resolv.conf is not managed by this version: questions to other resolvers than the tunnel's are refused");
+  }
+  if (const auto refused = counter(world, "impostor"); refused > 0) {
+    warnings.push_back(fmt::format(
+        "{} packets to the VPN server were refused because they are not OpenVPN's ({}); if OpenVPN cannot connect, "
+        "start it with `killswitch connect`",
+        refused, transport_words(world)));
+  }
+  if (!world.kernel.persist) {
+    warnings.emplace_back(
+        "this kernel cannot keep a table owned (NFT_TABLE_F_PERSIST, Linux 6.9): another program's `nft flush "
+        "ruleset` would open the machine (G5)");
+  }
+  if (!world.kernel.fib) {
+    warnings.emplace_back(
+        "this kernel has no nft fib: packets for another interface's address are not told apart before input (G11)");
+  }
+}
+
+TunnelStatus tunnel_status(const World& world) {
+  const auto& trusted = *world.trusted;
+  TunnelStatus tunnel;
+  const auto link = world.links.find(trusted.index);
+  tunnel.interface = link != world.links.end() ? link->second.name : trusted.report.interface;
+  tunnel.up = link != world.links.end() && link->second.up;
+  tunnel.addresses = trusted.report.addresses;
+  tunnel.server = trusted.report.server;
+  tunnel.source = trusted.report.source;
+  if (tunnel.server) {
+    for (const auto& pinned : world.settings.remotes) {
+      const auto endpoints = endpoints_of({pinned});
+      if (std::binary_search(endpoints.begin(), endpoints.end(), *tunnel.server)) {
+        tunnel.server_host = pinned.remote.host;
+      }
+    }
+  }
+  return tunnel;
+}
+
+bool carries_ipv6(const World& world) {
+  return world.trusted && std::any_of(world.trusted->report.addresses.begin(), world.trusted->report.addresses.end(),
+                                      [](const auto& entry) { return entry.address.family == Family::ipv6; });
+}
+
+}  // namespace
+
+Status describe(const World& world) {
+  Status status;
+  status.state = state_of(world);
+  status.enforced = world.enabled && is_verified(world);
+  status.since = world.since;
+  status.policy = world.settings.policy.name;
+  status.servers = world.settings.remotes;
+  status.dns_backend = "none";
+  status.ipv6 = "untouched";
+  if (world.observation) {
+    status.ownership = world.observation->ownership;
+    status.blocked = world.observation->counters;
+  }
+  warn(world, status.warnings);
+  if (!world.enabled) {
+    return status;
+  }
+  status.ipv6 = carries_ipv6(world) ? "tunnelled" : "refused";
+  status.transport = transport_words(world);
+  status.resolvers = tunnel_resolvers(world);
+  if (world.trusted) {
+    status.tunnel = tunnel_status(world);
+  }
+  if (status.state != State::protected_) {
+    explain_kernel(world, status.reasons);
+    explain_servers(world, status.reasons);
+    explain_tunnel(world, status.reasons);
+  }
+  return status;
+}
+
+}  // namespace killswitch::decide

@@ -1,0 +1,110 @@
+#include "killswitch/decide/facts.hpp"
+
+#include <algorithm>
+
+namespace killswitch::decide {
+namespace {
+
+using namespace model;
+
+template <typename T>
+void sort_unique(std::vector<T>& values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+}
+
+bool carries_announced_address(const Link& link, const TunnelReport& report) {
+  return std::any_of(report.addresses.begin(), report.addresses.end(), [&](const InterfaceAddress& announced) {
+    return std::any_of(link.addresses.begin(), link.addresses.end(),
+                       [&](const InterfaceAddress& held) { return held.address == announced.address; });
+  });
+}
+
+bool usable(const Link& link) {
+  return link.index != loopback_ifindex && is_tunnel_kind(link.kind);
+}
+
+/// Without management, the administrator named the interface (`enable --interface`): its name, kind and having an
+/// address are all there is to go by, and `status` says so.
+std::optional<TrustedTunnel> match_named_interface(const World& world) {
+  if (world.settings.interface.empty() || !world.peers.empty()) {
+    return std::nullopt;
+  }
+  for (const auto& [index, link] : world.links) {
+    if (link.name == world.settings.interface && usable(link) && link.up && !link.addresses.empty()) {
+      TunnelReport report;
+      report.interface = link.name;
+      report.addresses = link.addresses;
+      report.source = TunnelSource::profile;
+      return TrustedTunnel{index, report};
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool is_tunnel_kind(std::string_view kind) {
+  return kind == "tun" || kind == "ovpn" || kind == "ovpn-dco";
+}
+
+std::optional<TrustedTunnel> match_tunnel(const World& world) {
+  if (!world.report) {
+    return match_named_interface(world);
+  }
+  // An interface that was trusted stays the only candidate: a later one of the same name is another one (G6).
+  for (const auto& [index, link] : world.links) {
+    const bool candidate =
+        world.trusted && world.trusted->report.interface == world.report->interface ? index == world.trusted->index
+                                                                                    : link.name ==
+                                                                                          world.report->interface;
+    if (candidate && usable(link) && carries_announced_address(link, *world.report)) {
+      return TrustedTunnel{index, *world.report};
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<Endpoint> transport_endpoints(const World& world) {
+  auto endpoints = endpoints_of(world.settings.remotes);
+  endpoints.insert(endpoints.end(), world.learned.begin(), world.learned.end());
+  sort_unique(endpoints);
+  return endpoints;
+}
+
+std::uint32_t transport_mark(const World& world) {
+  // Our snippet comes last on OpenVPN's command line, so its mark is the one in force where it is used.
+  if (world.settings.profile_mark && !runs_with_snippet(world)) {
+    return *world.settings.profile_mark;
+  }
+  return world.settings.policy.transport_mark;
+}
+
+bool runs_with_snippet(const World& world) {
+  return std::any_of(world.peers.begin(), world.peers.end(), [](const auto& entry) {
+    return entry.second.direction == management::Direction::openvpn_connected;
+  });
+}
+
+std::vector<std::uint32_t> transport_users(const World& world) {
+  const bool marked = runs_with_snippet(world) || world.settings.profile_mark.has_value();
+  if (world.settings.policy.transport_identity == TransportIdentity::mark || marked) {
+    return {};
+  }
+  auto users = world.settings.transport_users;
+  users.push_back(0);
+  sort_unique(users);
+  return users;
+}
+
+std::vector<IpAddress> tunnel_resolvers(const World& world) {
+  if (!world.trusted) {
+    return {};
+  }
+  const auto& pushed = world.trusted->report.resolvers;
+  auto resolvers = pushed.empty() ? world.settings.policy.tunnel_resolvers : pushed;
+  sort_unique(resolvers);
+  return resolvers;
+}
+
+}  // namespace killswitch::decide

@@ -1,0 +1,94 @@
+// What may pass a link: the encrypted transport and what keeps the link itself alive.
+#include "compile_parts.hpp"
+#include "killswitch/decide/facts.hpp"
+
+namespace killswitch::decide {
+
+using namespace model;
+
+namespace {
+
+Operand l4() {
+  return field(Field::l4proto);
+}
+
+Rule neighbour_discovery(std::uint32_t type, Matches more, const char* what) {
+  // Hop limit 255 proves that the packet did not come through, and will not go beyond, a router (RFC 4861).
+  Matches matches = {ipv6(), l4proto(ip_protocol::icmpv6), equal(Field::icmpv6_type, type),
+                     equal(Field::ip6_hoplimit, 255U)};
+  return rule(both(std::move(matches), more), accept(), std::string{"G1: link upkeep, "} + what);
+}
+
+}  // namespace
+
+Rules transport_out(const Context& context) {
+  const auto mark = equal(Field::mark, transport_mark(context.world));
+  const auto users = in_set({field(Field::skuid)}, "transport_users");
+  const Matches to4 = {ipv4(), in_set({field(Field::ip_daddr), l4(), field(Field::th_dport)}, "transport4")};
+  const Matches to6 = {ipv6(), in_set({field(Field::ip6_daddr), l4(), field(Field::th_dport)}, "transport6")};
+  Rules rules;
+  rules.push_back(rule(both({mark}, to4), accept(), "G1: VPN transport, marked by OpenVPN"));
+  rules.push_back(rule(both({mark}, to6), accept(), "G1 G8: VPN transport over IPv6, marked by OpenVPN"));
+  if (!context.users.empty()) {
+    rules.push_back(rule(both({users}, to4), accept(), "G1: VPN transport, by a user OpenVPN runs as"));
+    rules.push_back(rule(both({users}, to6), accept(), "G1 G8: VPN transport over IPv6, by a user OpenVPN runs as"));
+  }
+  return rules;
+}
+
+Rules upkeep_out(const Policy& policy) {
+  Rules rules;
+  if (policy.dhcp) {
+    rules.push_back(rule({ipv4(), l4proto(ip_protocol::udp), sport(68), dport(67)}, accept(), "G1: link upkeep, DHCP"));
+    rules.push_back(rule(
+        {ipv6(), l4proto(ip_protocol::udp), sport(546), dport(547), in_set({field(Field::ip6_daddr)}, "link_local6")},
+        accept(), "G1: link upkeep, DHCPv6"));
+  }
+  if (policy.neighbour_discovery) {
+    rules.push_back(neighbour_discovery(135, {}, "neighbour solicitation"));
+    rules.push_back(neighbour_discovery(136, {}, "neighbour advertisement"));
+    rules.push_back(neighbour_discovery(133, {}, "router solicitation"));
+  }
+  return rules;
+}
+
+Rules upkeep_in(const Policy& policy) {
+  const auto from_link = in_set({field(Field::ip6_saddr)}, "link_local6");
+  Rules rules;
+  if (policy.dhcp) {
+    rules.push_back(rule({ipv4(), l4proto(ip_protocol::udp), sport(67), dport(68)}, accept(), "G11: answer to DHCP"));
+    rules.push_back(rule({ipv6(), l4proto(ip_protocol::udp), sport(547), dport(546), from_link}, accept(),
+                         "G11: answer to DHCPv6"));
+  }
+  if (policy.neighbour_discovery) {
+    rules.push_back(neighbour_discovery(135, {}, "neighbour solicitation from the link"));
+    rules.push_back(neighbour_discovery(136, {}, "neighbour advertisement from the link"));
+    rules.push_back(neighbour_discovery(134, {from_link}, "router advertisement"));
+  }
+  return rules;
+}
+
+// No connection tracking: the addresses are exact, and nothing that was open before can ride on an established state.
+Rules transport_in() {
+  constexpr std::uint32_t icmp_unreachable = 3;
+  constexpr std::uint32_t icmpv6_informational = 0x80;  // RFC 4443: errors have the high bit clear
+  // Offsets count from the ICMP header: 8 bytes of it, then the quoted IPv4 header without options (20 bytes,
+  // protocol at 9, destination at 16) or IPv6 header (40 bytes, next header at 6, destination at 24).
+  const std::vector<Operand> quoted4 = {transport_bytes(24, 4), transport_bytes(17, 1), transport_bytes(30, 2)};
+  const std::vector<Operand> quoted6 = {transport_bytes(32, 16), transport_bytes(14, 1), transport_bytes(50, 2)};
+  auto error6 = equal(Field::icmpv6_type, 0U);
+  error6.mask = icmpv6_informational;
+  return {
+      rule({ipv4(), in_set({field(Field::ip_saddr), l4(), field(Field::th_sport)}, "transport4")}, accept(),
+           "G11: answer of the VPN server"),
+      rule({ipv6(), in_set({field(Field::ip6_saddr), l4(), field(Field::th_sport)}, "transport6")}, accept(),
+           "G11: answer of the VPN server over IPv6"),
+      rule({ipv4(), l4proto(ip_protocol::icmp), equal(Field::icmp_type, icmp_unreachable),
+            in_set(quoted4, "transport4")},
+           accept(), "G11: ICMP error about the VPN transport"),
+      rule({ipv6(), l4proto(ip_protocol::icmpv6), error6, in_set(quoted6, "transport6")}, accept(),
+           "G11: ICMPv6 error about the VPN transport"),
+  };
+}
+
+}  // namespace killswitch::decide

@@ -1,0 +1,149 @@
+// The sets of the ruleset: everything that changes while the rules stay.
+#include "compile_parts.hpp"
+#include "killswitch/decide/facts.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace killswitch::decide {
+
+using namespace model;
+
+namespace {
+
+Value number(std::uint32_t value) {
+  return Value{value};
+}
+
+Set plain_set(std::string name, std::vector<KeyType> key) {
+  Set set;
+  set.name = std::move(name);
+  set.key = std::move(key);
+  return set;
+}
+
+Set service_set(std::string name, const std::vector<std::uint16_t>& ports) {
+  Set set = plain_set(std::move(name), {KeyType::inet_proto, KeyType::inet_service});
+  for (const auto port : ports) {
+    set.elements.push_back({{number(ip_protocol::tcp), number(port)}, {}});
+    set.elements.push_back({{number(ip_protocol::udp), number(port)}, {}});
+  }
+  return set;
+}
+
+Set address_set(std::string name, Family family, const std::vector<IpAddress>& addresses) {
+  Set set = plain_set(std::move(name), {family == Family::ipv4 ? KeyType::ipv4_addr : KeyType::ipv6_addr});
+  for (const auto& address : addresses) {
+    if (address.family == family) {
+      set.elements.push_back({{address}, {}});
+    }
+  }
+  return set;
+}
+
+Set prefix_set(std::string name, KeyType type, const std::vector<Prefix>& prefixes) {
+  Set set = plain_set(std::move(name), {type});
+  set.interval = true;
+  for (const auto& prefix : prefixes) {
+    set.elements.push_back({{prefix}, {}});
+  }
+  return set;
+}
+
+Prefix prefix4(std::array<std::uint8_t, 4> bytes, std::uint8_t length) {
+  return {make_ip_address(Family::ipv4, bytes), length};
+}
+
+Prefix prefix6(std::array<std::uint8_t, 16> bytes, std::uint8_t length) {
+  return {make_ip_address(Family::ipv6, bytes), length};
+}
+
+Set transport_set(std::string name, Family family, const std::vector<Endpoint>& endpoints) {
+  Set set = plain_set(std::move(name), {family == Family::ipv4 ? KeyType::ipv4_addr : KeyType::ipv6_addr,
+                                        KeyType::inet_proto, KeyType::inet_service});
+  for (const auto& endpoint : endpoints) {
+    if (endpoint.address.family == family) {
+      set.elements.push_back(
+          {{endpoint.address, number(protocol_number(endpoint.protocol)), number(endpoint.port.number)}, {}});
+    }
+  }
+  return set;
+}
+
+std::vector<IpAddress> announced_addresses(const Context& context) {
+  std::vector<IpAddress> addresses;
+  if (context.tunnel) {
+    for (const auto& announced : context.tunnel->report.addresses) {
+      addresses.push_back(announced.address);
+    }
+  }
+  std::sort(addresses.begin(), addresses.end());
+  addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
+  return addresses;
+}
+
+/// What happens with an interface of each class at one hook; a class without a verdict goes on with the link rules.
+struct Dispatch {
+  std::string name;
+  std::optional<Verdict> loopback;
+  std::optional<Verdict> tunnel;
+  std::optional<Verdict> internal;
+};
+
+Set dispatch_map(const Context& context, const Dispatch& dispatch) {
+  Set map = plain_set(dispatch.name, {KeyType::ifindex});
+  map.verdict_map = true;
+  const auto add = [&map](IfIndex index, const std::optional<Verdict>& verdict) {
+    if (verdict) {
+      map.elements.push_back({{number(index.number)}, verdict});
+    }
+  };
+  add(loopback_ifindex, dispatch.loopback);
+  if (context.tunnel) {
+    add(context.tunnel->index, dispatch.tunnel);
+  }
+  for (const auto index : context.internal) {
+    add(index, dispatch.internal);
+  }
+  return map;
+}
+
+}  // namespace
+
+std::vector<Set> sets_of(const Context& context) {
+  const auto resolvers = tunnel_resolvers(context.world);
+  const auto addresses = announced_addresses(context);
+  Set users = plain_set("transport_users", {KeyType::uid});
+  for (const auto uid : context.users) {
+    users.elements.push_back({{number(uid)}, {}});
+  }
+  Set internal = plain_set("internal_interfaces", {KeyType::ifindex});
+  for (const auto index : context.internal) {
+    internal.elements.push_back({{number(index.number)}, {}});
+  }
+  return {
+      transport_set("transport4", Family::ipv4, context.endpoints),
+      transport_set("transport6", Family::ipv6, context.endpoints),
+      users,
+      internal,
+      service_set("dns_ports", {53, 853}),
+      service_set("name_ports", {53, 137, 138, 139, 853, 5353, 5355}),
+      address_set("tunnel_resolvers4", Family::ipv4, resolvers),
+      address_set("tunnel_resolvers6", Family::ipv6, resolvers),
+      address_set("tunnel_addresses4", Family::ipv4, addresses),
+      address_set("tunnel_addresses6", Family::ipv6, addresses),
+      prefix_set("local4", KeyType::ipv4_addr,
+                 {prefix4({10, 0, 0, 0}, 8), prefix4({169, 254, 0, 0}, 16), prefix4({172, 16, 0, 0}, 12),
+                  prefix4({192, 168, 0, 0}, 16), prefix4({224, 0, 0, 0}, 4), prefix4({255, 255, 255, 255}, 32)}),
+      prefix_set("link_local6", KeyType::ipv6_addr,
+                 {prefix6({0xfe, 0x80}, 10), prefix6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2}, 128)}),
+      dispatch_map(context, {"prerouting_by_interface", accept(), accept(), accept()}),
+      dispatch_map(context, {"input_by_interface", accept(), go_to("input_tunnel"), go_to("input_internal")}),
+      dispatch_map(context, {"forward_by_interface", {}, go_to("forward_tunnel"), go_to("forward_internal")}),
+      dispatch_map(context, {"output_by_interface", accept(), go_to("output_tunnel"), go_to("output_internal")}),
+      dispatch_map(context,
+                   {"postrouting_by_interface", accept(), go_to("postrouting_tunnel"), go_to("postrouting_internal")}),
+  };
+}
+
+}  // namespace killswitch::decide

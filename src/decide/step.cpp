@@ -1,0 +1,173 @@
+#include "killswitch/decide/step.hpp"
+
+#include "killswitch/decide/facts.hpp"
+#include "step_parts.hpp"
+
+#include <algorithm>
+
+namespace killswitch::decide {
+namespace {
+
+using namespace model;
+
+struct Stepper {
+  World& world;
+  std::chrono::sys_seconds now;
+  Effects effects;
+
+  void log(LogLine::Level level, std::string text) { effects.push_back(LogLine{level, std::move(text)}); }
+
+  void on(const LinksListed& event) {
+    world.links = event.links;
+    world.links_known = true;
+  }
+
+  void on(const LinkChanged& event) {
+    auto& link = world.links[event.link.index];
+    auto addresses = std::move(link.addresses);
+    link = event.link;
+    link.addresses = std::move(addresses);
+  }
+
+  void on(const LinkRemoved& event) { world.links.erase(event.index); }
+
+  void on(const AddressAdded& event) {
+    const auto link = world.links.find(event.index);
+    if (link == world.links.end()) {
+      return;
+    }
+    auto& addresses = link->second.addresses;
+    const auto place = std::lower_bound(addresses.begin(), addresses.end(), event.address);
+    if (place == addresses.end() || *place != event.address) {
+      addresses.insert(place, event.address);
+    }
+  }
+
+  void on(const AddressRemoved& event) {
+    if (const auto link = world.links.find(event.index); link != world.links.end()) {
+      std::erase(link->second.addresses, event.address);
+    }
+  }
+
+  void on(const LinksUnknown& event) {
+    world.links.clear();
+    world.links_known = false;
+    log(LogLine::Level::warning, "interfaces are read anew: " + event.reason);
+  }
+
+  void on(const ManagementOpened& event) { on_management(world, event, effects); }
+  void on(const ManagementClosed& event) { on_management(world, event, effects); }
+  void on(const ManagementReceived& event) { on_management(world, event, effects); }
+
+  void on(const EnableRequested& event) {
+    if (!world.enabled) {
+      world.since = now;
+    }
+    world.enabled = true;
+    world.settings = event.settings;
+    world.learned.clear();
+    world.state_error.clear();
+    world.observation.reset();
+    effects.emplace_back(SaveState{});
+  }
+
+  void on(const DisableRequested& /*event*/) {
+    if (world.enabled) {
+      world.since = now;
+    }
+    world.enabled = false;
+    world.settings = Settings{};
+    world.learned.clear();
+    world.state_error.clear();
+    world.observation.reset();
+    effects.emplace_back(SaveState{});
+  }
+
+  void on(const KernelProbed& event) { world.kernel = event.features; }
+
+  void on(const FirewallObserved& event) {
+    world.observation = event.observation;
+    world.firewall_error.clear();
+  }
+
+  void on(const FirewallFailed& event) {
+    const auto text = event.error.message();
+    if (world.firewall_error != text) {
+      log(LogLine::Level::error, text);
+    }
+    world.firewall_error = text;
+    world.observation.reset();
+  }
+
+  void on(const StateSaveFailed& event) {
+    world.state_error = event.error.message();
+    log(LogLine::Level::error, world.state_error);
+  }
+
+  void on(const StateUnreadable& event) {
+    world.state_error = event.error.message();
+    log(LogLine::Level::error, world.state_error +
+                                   "; the machine is locked with no settings. Way back: `killswitch "
+                                   "enable …` with your profile, or `killswitch disable`");
+  }
+};
+
+/// Trust follows from the facts; what the tunnel was is remembered for a restart of the daemon.
+void renew_trust(World& world, Effects& effects) {
+  if (!world.links_known) {
+    return;
+  }
+  const auto before = world.trusted;
+  if (world.trusted && world.links.find(world.trusted->index) == world.links.end()) {
+    forget_report(world);  // an interface that comes later is another one, until OpenVPN announces it (G6)
+  }
+  world.trusted = match_tunnel(world);
+  if (world.trusted != before) {
+    effects.emplace_back(SaveState{});
+  }
+}
+
+void release_holds(World& world, Effects& effects) {
+  if (world.enabled && !is_verified(world)) {
+    return;
+  }
+  for (auto& [connection, peer] : world.peers) {
+    if (peer.holding) {
+      peer.holding = false;
+      effects.emplace_back(ReleaseHold{connection});
+    }
+  }
+}
+
+}  // namespace
+
+bool is_verified(const World& world) {
+  return world.firewall_error.empty() && world.observation && world.observation->present &&
+         world.observation->differences.empty();
+}
+
+std::vector<Effect> step(World& world, const Event& event, std::chrono::sys_seconds now) {
+  Stepper stepper{world, now, {}};
+  std::visit([&](const auto& particular) { stepper.on(particular); }, event);
+  renew_trust(world, stepper.effects);
+  release_holds(world, stepper.effects);
+  return std::move(stepper.effects);
+}
+
+World restore(const SavedState& saved) {
+  World world;
+  world.enabled = saved.enabled;
+  world.since = saved.since;
+  world.settings = saved.settings;
+  world.trusted = saved.tunnel;
+  if (saved.tunnel && saved.tunnel->report.source == TunnelSource::management) {
+    world.report = saved.tunnel->report;
+  }
+  return world;
+}
+
+SavedState to_save(const World& world) {
+  return SavedState{world.enabled, world.since, world.settings, world.trusted};
+}
+
+}  // namespace killswitch::decide
