@@ -20,7 +20,22 @@ LogLine warning(std::string text) {
   return {LogLine::Level::warning, std::move(text)};
 }
 
-/// The addresses that were pinned for the server that OpenVPN asks about.
+bool is_link_local(const IpAddress& address) {
+  return address.family == Family::ipv6 && address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0U) == 0x80U;
+}
+
+/// Whether any link has an address of `family` that reaches beyond the link.
+bool is_on_a_link(const World& world, Family family) {
+  return std::any_of(world.links.begin(), world.links.end(), [&](const auto& entry) {
+    const auto& link = entry.second;
+    return link.index != loopback_ifindex && !is_tunnel_kind(link.kind) &&
+           std::any_of(link.addresses.begin(), link.addresses.end(), [&](const InterfaceAddress& held) {
+             return held.address.family == family && !is_link_local(held.address);
+           });
+  });
+}
+
+/// The addresses that were pinned for the server that OpenVPN asks about; those that a link can reach come first.
 std::vector<IpAddress> pinned_addresses(const World& world, const RemoteQuery& query) {
   std::vector<IpAddress> addresses;
   for (const auto& pinned : world.settings.remotes) {
@@ -35,6 +50,8 @@ std::vector<IpAddress> pinned_addresses(const World& world, const RemoteQuery& q
       }
     }
   }
+  std::stable_partition(addresses.begin(), addresses.end(),
+                        [&](const IpAddress& address) { return is_on_a_link(world, address.family); });
   return addresses;
 }
 

@@ -91,6 +91,14 @@ TEST_CASE("Remotes are answered with pinned addresses of the family that is aske
     const auto two = say(world, query("vpn.example.test", std::nullopt));
     CHECK(only<UseRemote>(one)->address != only<UseRemote>(two)->address);
   }
+  SECTION("an address that a link can reach comes first") {
+    const auto one = say(world, query("vpn.example.test", std::nullopt));
+    CHECK(only<UseRemote>(one)->address == ip("198.51.100.49"));  // the link has IPv4 only
+    world.links[wifi].addresses = {*parse_interface_address("2001:db8:43::10/64")};
+    world.peers[first].attempts.clear();
+    const auto other = say(world, query("vpn.example.test", std::nullopt));
+    CHECK(only<UseRemote>(other)->address == ip("2001:db8:b700::220"));
+  }
   SECTION("a name that was not pinned is skipped and said") {
     CHECK(only<SkipRemote>(say(world, query("elsewhere.example.test", std::nullopt))) != nullptr);
     CHECK(world.openvpn_error.find("elsewhere.example.test") != std::string::npos);
