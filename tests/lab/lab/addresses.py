@@ -33,3 +33,6 @@ WHO_AP = "192.0.2.43"
 WHO_TUNNEL = "192.0.2.255"
 
 NOBODY = 65534
+
+NOWHERE = "nowhere.test"
+"""A domain in which no name exists."""

@@ -77,9 +77,13 @@ class Capture:
         self._sent_before = self._sent_by_driver()
         threading.Thread(target=self._read, daemon=True, name=f"capture on {interface}").start()
 
-    def window(self) -> Window:
-        """Begins a new window with everything sent from now on; the one before it ends, complete."""
-        self.settle()
+    def window(self, settle: bool = True) -> Window:
+        """Begins a new window with everything sent from now on; the one before it ends, complete.
+
+        Only a link that is up can be settled; one that is down has nothing on the way.
+        """
+        if settle:
+            self.settle()
         with self._lock:
             self._window = Window()
             return self._window

@@ -82,6 +82,7 @@ class Oracle:
 
     servers: frozenset[str] = frozenset({a.SERVER, a.SERVER6})
     port: int = a.SERVER_PORT
+    server_name: str = a.SERVER_NAME
     resolvers: frozenset[str] = frozenset({a.AP, a.AP6})
     tcp_probes: Mapping[tuple[str, int], str] = field(default_factory=dict)
     _fragments: set[tuple[str, str, int | None]] = field(default_factory=set)
@@ -143,7 +144,7 @@ class Oracle:
         """A question for the VPN server's own name, and nothing more, to the link's resolver."""
         if packet.protocol != _UDP or packet.ports[1] != 53 or packet.destination not in self.resolvers:
             return False
-        return is_question_for(packet.payload[8:], a.SERVER_NAME)
+        return is_question_for(packet.payload[8:], self.server_name)
 
 
 def is_question_for(message: bytes, name: str) -> bool:

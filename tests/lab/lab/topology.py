@@ -5,6 +5,8 @@
 Every router knows the way back to every prefix, so that a packet that leaks really arrives somewhere.
 """
 
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -25,6 +27,7 @@ class Lab:
     def __init__(self, ipv6: bool = True) -> None:
         self.ipv6 = ipv6
         self.vpn_server: Process | None = None
+        self._tunnel_dns: Process | None = None
         keys = threading.Thread(target=pki.make, args=(STORAGE / "pki",))
         keys.start()
         self.internet, self.ap, self.vpn, self.laptop = (Node(name) for name in ("internet", "ap", "vpn", "laptop"))
@@ -109,6 +112,7 @@ class Lab:
             *(advertise if self.ipv6 else []),
             f"--host-record={a.SERVER_NAME},{a.SERVER},{a.SERVER6}",
             f"--address=/{a.WHO}/{a.WHO_AP}",
+            f"--address=/{a.NOWHERE}/",
         )
 
     def _dnsmasq(self, node: Node, interface: str, *options: str) -> Process:
@@ -127,7 +131,8 @@ class Lab:
         profile.write_text(_server_profile(STORAGE / "pki"))
         self.vpn_server = self.vpn.start("openvpn-server", ["openvpn", "--config", str(profile)])
         self.vpn_server.wait_for("Initialization Sequence Completed")
-        self._dnsmasq(self.vpn, "tun0", f"--address=/{a.WHO}/{a.WHO_TUNNEL}")
+        if self._tunnel_dns is None:  # it stays when the server goes, and follows the interface
+            self._tunnel_dns = self._dnsmasq(self.vpn, "tun0", f"--address=/{a.WHO}/{a.WHO_TUNNEL}")
 
     def stop_vpn_server(self) -> None:
         """The server is gone at once, without a word to its clients."""
@@ -139,30 +144,47 @@ class Lab:
     # -- the laptop ----------------------------------------------------------------------------------------------
 
     def _bring_up_laptop(self) -> None:
-        """A quiet start: no kill switch yet; an address by DHCP and one from the router advertisements."""
-        self.prepare_link()
-        self.laptop.ip(f"link set {a.LINK} up")
-        self.start_dhcp_client()
-        self.wait_for_addresses()
-
-    def prepare_link(self) -> None:
-        """Settings of the link that make the laboratory quick: no duplicate address detection, no delays."""
+        """The laptop gets an address by DHCP and one from the router advertisements."""
         for name, value in (("accept_ra", 1), ("autoconf", 1), ("router_solicitation_delay", 0), ("use_tempaddr", 0)):
             self.laptop.sysctl(f"ipv6/conf/{a.LINK}/{name}", value)
+        self.bring_link_up()
+        self.wait_for_internet()
 
-    def start_dhcp_client(self) -> Process:
-        """udhcpc, as long as the laboratory lasts."""
+    def bring_link_up(self) -> None:
+        """The link comes up and gets its addresses."""
+        self.laptop.ip(f"link set {a.LINK} up")
+        self._start_dhcp_client()
+        self._wait_for_addresses()
+
+    def take_link_down(self) -> None:
+        """The link goes down and loses its addresses, as before a boot."""
+        self.dhcp_client.kill()
+        self.laptop.ip(f"address flush dev {a.LINK}", f"link set {a.LINK} down")
+
+    def _start_dhcp_client(self) -> None:
+        """udhcpc, as long as the link is up."""
         script = HERE / "dhcp-script.sh"
         command = ["busybox", "udhcpc", "-f", "-i", a.LINK, "-s", str(script), "-t", "20", "-T", "1", "-A", "1"]
         self.dhcp_client = self.laptop.start("dhcp-client", command)
-        return self.dhcp_client
 
-    def wait_for_addresses(self) -> None:
+    def _wait_for_addresses(self) -> None:
         """Until the laptop is on the net."""
         self.dhcp_client.wait_for("event bound")
         if self.ipv6:
             until("an IPv6 address from the router advertisement", self.link_address6)
             until("an IPv6 default route", lambda: self.laptop.run("ip", "-6", "route", "show", "default").strip())
+
+    def wait_for_internet(self) -> None:
+        """Until the hosts of the internet answer, so that all neighbours on the way know each other."""
+        for host in (a.HOST, a.HOST6) if self.ipv6 else (a.HOST,):
+            ping = ("ping", "-n", "-q", "-c", "1", "-W", "1", host)
+            until(f"{host} answers", lambda: self.laptop.attempt(*ping).returncode == 0)
+
+    def renew_lease(self) -> None:
+        """Has the DHCP client renew its lease and waits for the new one."""
+        before = self.dhcp_client.log().count("event renew")
+        os.kill(self.dhcp_client.pid, signal.SIGUSR1)
+        until("the DHCP lease is renewed", lambda: self.dhcp_client.log().count("event renew") > before)
 
     def link_address(self) -> str:
         """The laptop's IPv4 address on the link, or nothing."""

@@ -1,0 +1,261 @@
+"""The laptop as a user knows it: the kill switch's daemon and command, OpenVPN, a system bus, a resolver."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import addresses as a
+from .node import Process
+from .sandbox import STORAGE
+from .topology import HERE, PYTHON, Lab
+from .waiting import LabError, until
+
+PROFILE = Path("/etc/openvpn/client/client.ovpn")
+_PROJECT = HERE.parent.parent
+_FOLDERS = {
+    "STATE_DIRECTORY": Path("/var/lib/killswitch"),
+    "RUNTIME_DIRECTORY": Path("/run/killswitch"),
+    "CONFIGURATION_DIRECTORY": Path("/etc/killswitch"),
+}
+
+
+class Daemon:
+    """killswitchd below the laboratory's service manager."""
+
+    def __init__(self, lab: Lab, binary: Path, restart: bool, store: int) -> None:
+        self.events: list[dict[str, object]] = []
+        self.log_file = STORAGE / "log" / "laptop-killswitchd.log"
+        command = [*PYTHON, str(HERE / "lab" / "supervisor.py"), str(STORAGE / "notify"), "--store", str(store)]
+        command += [] if restart else ["--no-restart"]
+        environment = {**os.environ, **{name: str(folder) for name, folder in _FOLDERS.items()}}
+        Path(STORAGE / "notify").unlink(missing_ok=True)
+        with lab.laptop.entered(), self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--", str(binary)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                text=True,
+            )
+        threading.Thread(target=self._listen, daemon=True, name="killswitchd events").start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.events.append(json.loads(line))
+
+    def count(self, event: str) -> int:
+        """How often something has happened to the daemon."""
+        return sum(1 for item in self.events if item["event"] == event)
+
+    def wait_ready(self, times: int = 1, seconds: float = 15) -> None:
+        """Until it has said READY=1 for the n-th time."""
+
+        def ready() -> bool:
+            if self._process.poll() is not None or (self.count("ended") >= times and self.count("ready") < times):
+                raise LabError(f"killswitchd ended before it was ready:\n{self.log()}")
+            return self.count("ready") >= times
+
+        until(f"killswitchd ready ({times})", ready, seconds)
+
+    @property
+    def pid(self) -> int:
+        """Of the newest daemon."""
+        return int(str(next(item["pid"] for item in reversed(self.events) if item["event"] == "started")))
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Kills the daemon, not its service manager; returns when it is dead."""
+        deaths = self.count("ended")
+        os.kill(self.pid, number)
+        until("killswitchd is dead", lambda: self.count("ended") > deaths)
+
+    def command(self, line: str) -> None:
+        """Tells the service manager something ("start", "restart off")."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def stored(self) -> list[str]:
+        """Names of the descriptors in the store."""
+        names: list[str] = []
+        for item in self.events:
+            if item["event"] == "stored":
+                names.append(str(item["name"]))
+            elif item["event"] == "removed":
+                names.remove(str(item["name"]))
+        return names
+
+    def log(self) -> str:
+        """All it has logged."""
+        return self.log_file.read_text(errors="replace")
+
+    def stop(self) -> None:
+        """An orderly stop of the daemon and its service manager (which forgets its store)."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(15)
+
+
+class Laptop:
+    """What can be done on the laptop."""
+
+    def __init__(self, lab: Lab, binaries: Path) -> None:
+        self.lab = lab
+        self.node = lab.laptop
+        self._binaries = binaries
+        self.daemon: Daemon | None = None
+        _write_system_files()
+        _write_profile()
+
+    # -- the kill switch -----------------------------------------------------------------------------------------
+
+    def start_bus(self) -> None:
+        """A system bus of the laptop's own, on which root may own the kill switch's name."""
+        config = STORAGE / "bus.conf"
+        config.write_text(_BUS)
+        self.node.start("dbus-daemon", ["dbus-daemon", f"--config-file={config}", "--nofork"])
+        until("the system bus is there", Path("/run/dbus/system_bus_socket").exists)
+
+    def start_daemon(self, restart: bool = False, store: int = 16) -> Daemon:
+        """killswitchd, ready."""
+        if not Path("/run/dbus/system_bus_socket").exists():
+            self.start_bus()
+        self.daemon = Daemon(self.lab, self._binary("killswitchd"), restart, store)
+        self.daemon.wait_ready()
+        return self.daemon
+
+    def killswitch(self, *arguments: str, expect: Sequence[int] = (0,), seconds: float = 30) -> str:
+        """Runs the command line tool; what it prints, on both streams."""
+        done = self.node.attempt(str(self._binary("killswitch")), *arguments, seconds=seconds)
+        output = done.stdout + done.stderr
+        if done.returncode not in expect:
+            raise LabError(f"'killswitch {' '.join(arguments)}' ended with {done.returncode}: {output.strip()}")
+        return output
+
+    def enable(self, *arguments: str) -> str:
+        """killswitch enable --config PROFILE."""
+        return self.killswitch("enable", "--config", str(PROFILE), *arguments)
+
+    def status(self) -> dict[str, object]:
+        """killswitch status --json."""
+        done = self.node.attempt(str(self._binary("killswitch")), "status", "--json")
+        if done.returncode not in (0, 3):
+            raise LabError(f"'killswitch status' ended with {done.returncode}: {(done.stdout + done.stderr).strip()}")
+        status: dict[str, object] = json.loads(done.stdout)
+        return status
+
+    def wait_state(self, *states: str, seconds: float = 30) -> dict[str, object]:
+        """Until the status says one of these states."""
+
+        def reached() -> dict[str, object] | None:
+            status = self.status()
+            last.append(f"{status['state']} {status.get('reasons')}")
+            return status if status["state"] in states else None
+
+        last: list[str] = []
+        try:
+            return until(f"status says {' or '.join(states)}", reached, seconds, step=0.1)
+        except LabError as error:
+            raise LabError(f"{error}; status said: {last[-1] if last else 'nothing'}") from None
+
+    def _binary(self, name: str) -> Path:
+        path = self._binaries / name
+        if not path.exists():
+            raise LabError(f"{path} is not there: build the project first (cmake --build)")
+        return path
+
+    # -- OpenVPN -------------------------------------------------------------------------------------------------
+
+    def openvpn(self, *options: str) -> Process:
+        """A plain OpenVPN client, as the profile says and no more; connected."""
+        client = self.node.start("openvpn", ["openvpn", "--config", str(PROFILE), *options])
+        client.wait_for("Initialization Sequence Completed", 30)
+        return client
+
+    def connect(self, *options: str, wait: bool = True) -> Process:
+        """killswitch connect PROFILE; protected when it returns."""
+        extra = ["--", *options] if options else []
+        client = self.node.start("openvpn", [str(self._binary("killswitch")), "connect", str(PROFILE), *extra])
+        if wait:
+            client.wait_for("Initialization Sequence Completed", 40)
+            self.wait_state("protected")
+        return client
+
+    # -- facts ---------------------------------------------------------------------------------------------------
+
+    def resolve(self, name: str) -> set[str]:
+        """What programs of the laptop get for a name, through /etc/resolv.conf; nothing if it does not resolve."""
+        answer = self.node.attempt("getent", "ahostsv4", name, seconds=60).stdout
+        return {line.split()[0] for line in answer.splitlines()}
+
+    def tables(self) -> list[str]:
+        """nft list tables."""
+        return self.node.run("nft", "list", "tables").split("\n")[:-1]
+
+    def has_tunnel(self, name: str = "tun0") -> bool:
+        """Whether the interface is there."""
+        return Path("/sys/class/net", name).exists()
+
+
+def _write_system_files() -> None:
+    """Files of the laptop's system: how names are resolved, who exists, and what an installation would bring."""
+    for folder in _FOLDERS.values():
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    Path("/etc/nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
+    Path("/etc/hosts").write_text("127.0.0.1 localhost laptop\n::1 localhost\n")
+    shared = Path("/usr/share/killswitch")
+    for source in [*_PROJECT.glob("policies/*.json"), *_PROJECT.glob("packaging/*.conf")]:
+        target = shared / ("policies" if source.suffix == ".json" else "") / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+
+
+def _write_profile() -> None:
+    """The client profile, as a provider hands it out: one file with everything in it."""
+    keys = STORAGE / "pki"
+    inline = {"ca": "ca.crt", "cert": "client.crt", "key": "client.key"}
+    parts = "".join(f"<{name}>\n{(keys / file).read_text()}</{name}>\n" for name, file in inline.items())
+    PROFILE.parent.mkdir(parents=True, exist_ok=True)
+    PROFILE.write_text(
+        f"""\
+client
+dev tun
+remote {a.SERVER_NAME} {a.SERVER_PORT} udp6
+remote {a.SERVER_NAME} {a.SERVER_PORT} udp
+nobind
+remote-cert-tls server
+server-poll-timeout 5
+connect-retry 1 2
+verb 3
+{parts}"""
+    )
+
+
+_BUS = """\
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>unix:path=/run/dbus/system_bus_socket</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <allow send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+  </policy>
+  <policy user="root">
+    <allow own="org.killswitch1"/>
+  </policy>
+</busconfig>
+"""

@@ -1,0 +1,86 @@
+#!/usr/bin/python3
+"""Runs one case of the laboratory: run_case.py CASE --bin-dir DIR [--long].
+
+`run_case.py --list` names the cases; `run_case.py shell --bin-dir DIR` opens a shell in a running laboratory
+(`ip netns exec laptop …` there). Needs root; touches nothing of the machine's own network.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.dont_write_bytecode = True
+
+import cases  # noqa: E402,F401
+from lab import sandbox  # noqa: E402
+from lab.trial import CASES, Case, Trial  # noqa: E402
+from lab.waiting import LabError  # noqa: E402
+
+_LOG_LINES = 40
+
+
+def run_case(case: Case, binaries: Path, long: bool) -> int:
+    """Inside the sandbox: runs the case and says how it went."""
+    print(f"lab: {case.name}: {case.text}", flush=True)
+    began = time.monotonic()
+    trial = None
+    try:
+        trial = Trial(binaries, case.ipv6, long)
+        case.run(trial)
+    except LabError as error:
+        print(f"   FAILED: {error}")
+    except Exception:  # a mistake in the case itself must show the logs as well
+        print(f"   FAILED by an error in the laboratory:\n{traceback.format_exc()}")
+    else:
+        print(f"   passed in {time.monotonic() - began:.1f} s")
+        return 0
+    _show_evidence(trial)
+    return 1
+
+
+def _show_evidence(trial: Trial | None) -> None:
+    """What is needed to understand a failure: the state of the laptop and the end of every log."""
+    if trial is not None:
+        commands = (("ip", "-brief", "address"), ("ip", "route"), ("ip", "-6", "route"), ("nft", "list", "ruleset"))
+        for command in commands:
+            done = trial.laptop.node.attempt(*command)
+            print(f"--- laptop: {' '.join(command)}\n{done.stdout}{done.stderr}".rstrip())
+    for log in sorted((sandbox.STORAGE / "log").iterdir()):
+        lines = log.read_text(errors="replace").splitlines()
+        print(f"--- {log.name} ({len(lines)} lines)", *lines[-_LOG_LINES:], sep="\n")
+
+
+def shell(binaries: Path) -> int:
+    """Inside the sandbox: a laboratory to look around in."""
+    trial = Trial(binaries)
+    trial.laptop.start_bus()
+    print("A laboratory of its own. Nodes: laptop, ap, vpn, internet (ip netns exec NODE …). It ends with this shell.")
+    with trial.laptop.node.entered():
+        return subprocess.run(["bash", "-i"], check=False).returncode
+
+
+def main() -> int:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", nargs="?", choices=[*CASES, "shell"], metavar="CASE")
+    parser.add_argument("--bin-dir", type=Path, help="where killswitch and killswitchd are")
+    parser.add_argument("--long", action="store_true", help="more rounds, longer storms")
+    parser.add_argument("--list", action="store_true", help="name the cases and end")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print(*(f"{case.name:20} {case.text}" for case in CASES.values()), sep="\n")
+        return 0
+    if arguments.case is None or arguments.bin_dir is None:
+        parser.error("a CASE and --bin-dir are needed (--list names the cases)")
+    binaries = arguments.bin_dir.resolve()
+    if arguments.case == "shell":
+        return sandbox.run(lambda: shell(binaries))
+    return sandbox.run(lambda: run_case(CASES[arguments.case], binaries, arguments.long))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
