@@ -1,0 +1,124 @@
+// Policy ↔ JSON, and the combinations that make no sense.
+#include "killswitch/codec/policy_json.hpp"
+
+#include "json_parts.hpp"
+
+#include <algorithm>
+
+namespace killswitch::codec {
+namespace {
+
+using model::Policy;
+using model::Refusal;
+using model::TransportIdentity;
+
+constexpr std::size_t max_name = 64;
+constexpr std::uint32_t max_mark = 0xffffffff;
+
+bool is_policy_name(std::string_view name) {
+  const auto allowed = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
+  return !name.empty() && name.size() <= max_name && std::all_of(name.begin(), name.end(), allowed);
+}
+
+/// Why `address` cannot be the address of a resolver behind the tunnel; empty: it can.
+std::string_view resolver_objection(const model::IpAddress& address) {
+  const auto& b = address.bytes;
+  const auto zeros = [&](std::size_t from, std::size_t to) {
+    return std::all_of(b.begin() + static_cast<std::ptrdiff_t>(from), b.begin() + static_cast<std::ptrdiff_t>(to),
+                       [](std::uint8_t byte) { return byte == 0; });
+  };
+  if (address.family == model::Family::ipv4) {
+    return b[0] == 0                    ? "an unspecified address"
+           : b[0] == 127                ? "a loopback address"
+           : b[0] == 169 && b[1] == 254 ? "a link-local address"
+           : b[0] >= 240                ? "a reserved or broadcast address"
+           : b[0] >= 224                ? "a multicast address"
+                                        : "";
+  }
+  const bool mapped = zeros(0, 10) && b[10] == 0xff && b[11] == 0xff;
+  return zeros(0, 16)                             ? "an unspecified address"
+         : zeros(0, 15) && b[15] == 1             ? "a loopback address"
+         : b[0] == 0xfe && (b[1] & 0xc0U) == 0x80 ? "a link-local address"
+         : b[0] == 0xff                           ? "a multicast address"
+         : mapped                                 ? "an IPv4 address written as IPv6"
+                                                  : "";
+}
+
+void read_dns(const JsonCursor& dns, Policy& policy) {
+  dns.expect_object({"tunnel_resolvers", "any_tunnel_resolver"});
+  if (const auto resolvers = dns.optional("tunnel_resolvers"); resolvers.present()) {
+    for (const auto& item : resolvers.items()) {
+      auto& address = policy.tunnel_resolvers.emplace_back();
+      read_address(item, address);
+      if (const auto objection = resolver_objection(address); !objection.empty()) {
+        item.mismatch("the address of a resolver behind the tunnel, not " + std::string{objection});
+      }
+    }
+  }
+  const auto any = dns.optional("any_tunnel_resolver");
+  any.read(policy.any_tunnel_resolver);
+  if (policy.any_tunnel_resolver && !policy.tunnel_resolvers.empty()) {
+    any.refuse("true contradicts \"tunnel_resolvers\": name the resolvers or allow any, not both");
+  }
+}
+
+}  // namespace
+
+OrderedJson write_policy(const Policy& policy) {
+  const bool by_mark = policy.transport_identity == TransportIdentity::mark;
+  return {{"version", 1},
+          {"name", policy.name},
+          {"description", policy.description},
+          {"transport", {{"identify", by_mark ? "mark" : "automatic"}, {"mark", policy.transport_mark}}},
+          {"links", {{"dhcp", policy.dhcp}, {"neighbour_discovery", policy.neighbour_discovery}}},
+          {"dns",
+           {{"tunnel_resolvers", write_addresses(policy.tunnel_resolvers)},
+            {"any_tunnel_resolver", policy.any_tunnel_resolver}}},
+          {"internal", {{"host", policy.host_to_internal}, {"tunnel", policy.internal_to_tunnel}}},
+          {"refusal", policy.refusal == Refusal::reject ? "reject" : "drop"}};
+}
+
+void read_policy(const JsonCursor& cursor, PolicyName name_rule, Policy& policy) {
+  cursor.expect_object({"version", "name", "description", "transport", "links", "dns", "internal", "refusal"});
+  read_version(cursor);
+  const auto name = cursor.required("name", "a name");
+  name.read(policy.name);
+  if (!is_policy_name(policy.name) && !(policy.name.empty() && name_rule == PolicyName::may_be_empty)) {
+    name.mismatch("a name of 1 to 64 letters a-z, digits and '-'");
+  }
+  cursor.optional("description").read(policy.description);
+  if (const auto transport = cursor.optional("transport"); transport.present()) {
+    transport.expect_object({"identify", "mark"});
+    transport.optional("identify")
+        .read_choice<TransportIdentity>(policy.transport_identity, {{"automatic", TransportIdentity::automatic},
+                                                                    {"mark", TransportIdentity::mark}});
+    transport.optional("mark").read(policy.transport_mark, 1, max_mark);
+  }
+  if (const auto links = cursor.optional("links"); links.present()) {
+    links.expect_object({"dhcp", "neighbour_discovery"});
+    links.optional("dhcp").read(policy.dhcp);
+    links.optional("neighbour_discovery").read(policy.neighbour_discovery);
+  }
+  if (const auto dns = cursor.optional("dns"); dns.present()) {
+    read_dns(dns, policy);
+  }
+  if (const auto internal = cursor.optional("internal"); internal.present()) {
+    internal.expect_object({"host", "tunnel"});
+    internal.optional("host").read(policy.host_to_internal);
+    internal.optional("tunnel").read(policy.internal_to_tunnel);
+  }
+  cursor.optional("refusal").read_choice<Refusal>(policy.refusal,
+                                                  {{"reject", Refusal::reject}, {"drop", Refusal::drop}});
+}
+
+Result<Policy> parse_policy(std::string_view text, const std::string& source_name) {
+  return read_json<Policy>(text, source_name, [](const JsonCursor& root, Policy& policy) {
+    read_policy(root, PolicyName::required, policy);
+  });
+}
+
+std::string render_policy(const Policy& policy) {
+  return pretty(write_policy(policy));
+}
+
+}  // namespace killswitch::codec

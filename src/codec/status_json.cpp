@@ -1,0 +1,195 @@
+// Status ↔ JSON. `blocked` holds packets by class at its top level, as the contract has it, and packets with bytes
+// in `classes`.
+#include "killswitch/codec/status_json.hpp"
+
+#include "json_parts.hpp"
+
+#include <array>
+#include <string_view>
+
+namespace killswitch::codec {
+namespace {
+
+using model::CounterValue;
+using model::Ownership;
+using model::State;
+using model::Status;
+using model::TunnelSource;
+using model::TunnelStatus;
+
+/// Classes that are always there, counted or not.
+constexpr std::array<std::string_view, 8> classes{"dns", "ipv6",    "lan",   "forwarded",
+                                                  "raw", "inbound", "other", "impostor"};
+
+OrderedJson write_server(const TunnelStatus& tunnel) {
+  if (!tunnel.server && tunnel.server_host.empty()) {
+    return nullptr;
+  }
+  OrderedJson json{{"host", tunnel.server_host}, {"address", nullptr}, {"port", nullptr}, {"protocol", nullptr}};
+  if (tunnel.server) {
+    json.update(write_endpoint(*tunnel.server));
+  }
+  return json;
+}
+
+OrderedJson write_tunnel(const std::optional<TunnelStatus>& tunnel) {
+  if (!tunnel) {
+    return nullptr;
+  }
+  auto addresses = OrderedJson::array();
+  for (const auto& address : tunnel->addresses) {
+    addresses.push_back(model::to_string(address));
+  }
+  return {{"interface", tunnel->interface},
+          {"up", tunnel->up},
+          {"addresses", std::move(addresses)},
+          {"server", write_server(*tunnel)},
+          {"source", model::to_string(tunnel->source)}};
+}
+
+OrderedJson write_blocked(const std::map<std::string, CounterValue>& blocked) {
+  CounterValue total;
+  auto detail = OrderedJson::object();
+  for (const auto& [name, value] : blocked) {
+    total.packets += value.packets;
+    total.bytes += value.bytes;
+    detail[name] = {{"packets", value.packets}, {"bytes", value.bytes}};
+  }
+  OrderedJson json{{"packets", total.packets}, {"bytes", total.bytes}};
+  for (const auto name : classes) {
+    const auto found = blocked.find(std::string{name});
+    json[std::string{name}] = found == blocked.end() ? 0 : found->second.packets;
+  }
+  json["classes"] = std::move(detail);
+  return json;
+}
+
+void read_tunnel(const JsonCursor& cursor, TunnelStatus& tunnel) {
+  cursor.expect_object();
+  cursor.required("interface", "an interface name").read(tunnel.interface);
+  cursor.required("up", "true or false").read(tunnel.up);
+  read_interface_addresses(cursor.required("addresses", "the addresses of the tunnel"), tunnel.addresses);
+  cursor.required("source", "\"management\" or \"profile\"")
+      .read_choice<TunnelSource>(tunnel.source,
+                                 {{"management", TunnelSource::management}, {"profile", TunnelSource::profile}});
+  const auto server = cursor.optional("server");
+  if (!server.present() || server.is_null()) {
+    return;
+  }
+  server.expect_object();
+  server.optional("host").read(tunnel.server_host);
+  if (const auto address = server.optional("address"); address.present() && !address.is_null()) {
+    auto& endpoint = tunnel.server.emplace();
+    read_address(address, endpoint.address);
+    read_port(server.required("port", "a port"), endpoint.port);
+    read_protocol(server.required("protocol", "\"udp\" or \"tcp\""), endpoint.protocol);
+  }
+}
+
+void read_blocked(const JsonCursor& cursor, std::map<std::string, CounterValue>& blocked) {
+  cursor.expect_object();
+  const auto detail = cursor.optional("classes");
+  if (!detail.present()) {
+    return;
+  }
+  detail.expect_object();
+  for (const auto& [name, value] : detail.entries()) {
+    auto& counter = blocked[name];
+    value.expect_object();
+    value.required("packets", "a whole number").read(counter.packets, 0, UINT64_MAX);
+    value.required("bytes", "a whole number").read(counter.bytes, 0, UINT64_MAX);
+  }
+}
+
+void read_state(const JsonCursor& root, Status& status) {
+  root.required("state", "a state")
+      .read_choice<State>(status.state, {{"disabled", State::disabled},
+                                         {"blocked", State::blocked},
+                                         {"connecting", State::connecting},
+                                         {"protected", State::protected_}});
+  root.required("enforced", "true or false").read(status.enforced);
+  if (const auto since = root.optional("since"); !since.is_null()) {
+    read_time(since, status.since);
+  }
+  root.required("policy", "the name of a policy").read(status.policy);
+  read_texts(root.required("reasons", "an array"), status.reasons);
+  read_texts(root.required("warnings", "an array"), status.warnings);
+}
+
+void read_dns(const JsonCursor& root, Status& status) {
+  const auto dns = root.required("dns", "an object");
+  dns.expect_object();
+  dns.optional("backend").read(status.dns_backend);
+  if (const auto servers = dns.optional("servers"); servers.present()) {
+    read_addresses(servers, status.resolvers);
+  }
+  dns.optional("applied").read(status.dns_applied);
+}
+
+void read_kernel(const JsonCursor& root, Status& status) {
+  const auto kernel = root.required("kernel", "an object");
+  kernel.expect_object();
+  kernel.required("ownership", "how the tables are held")
+      .read_choice<Ownership>(status.ownership, {{"none", Ownership::none},
+                                                 {"plain", Ownership::plain},
+                                                 {"owner", Ownership::owner},
+                                                 {"owner+persist", Ownership::owner_persist}});
+  kernel.required("egress_hook", "true or false").read(status.egress_hook);
+}
+
+void read_status(const JsonCursor& root, Status& status) {
+  root.expect_object();
+  read_version(root);
+  read_state(root, status);
+  if (const auto tunnel = root.optional("tunnel"); tunnel.present() && !tunnel.is_null()) {
+    read_tunnel(tunnel, status.tunnel.emplace());
+  }
+  if (const auto servers = root.optional("servers"); servers.present()) {
+    for (const auto& item : servers.items()) {
+      read_pinned_remote(item, status.servers.emplace_back());
+    }
+  }
+  root.optional("transport").read(status.transport);
+  read_dns(root, status);
+  root.required("ipv6", "text").read(status.ipv6);
+  read_blocked(root.required("blocked", "an object"), status.blocked);
+  read_kernel(root, status);
+}
+
+}  // namespace
+
+std::string render_status_json(const Status& status) {
+  auto servers = OrderedJson::array();
+  for (const auto& server : status.servers) {
+    servers.push_back(write_pinned_remote(server));
+  }
+  OrderedJson since = nullptr;
+  if (status.since != std::chrono::sys_seconds{}) {
+    since = render_time(status.since);
+  }
+  const OrderedJson json{
+      {"version", 1},
+      {"state", model::to_string(status.state)},
+      {"enforced", status.enforced},
+      {"since", std::move(since)},
+      {"policy", status.policy},
+      {"reasons", status.reasons},
+      {"warnings", status.warnings},
+      {"tunnel", write_tunnel(status.tunnel)},
+      {"servers", std::move(servers)},
+      {"transport", status.transport},
+      {"dns",
+       {{"backend", status.dns_backend},
+        {"servers", write_addresses(status.resolvers)},
+        {"applied", status.dns_applied}}},
+      {"ipv6", status.ipv6},
+      {"blocked", write_blocked(status.blocked)},
+      {"kernel", {{"ownership", model::to_string(status.ownership)}, {"egress_hook", status.egress_hook}}}};
+  return pretty(json);
+}
+
+Result<Status> parse_status_json(std::string_view text, const std::string& source) {
+  return read_json<Status>(text, source, read_status);
+}
+
+}  // namespace killswitch::codec
