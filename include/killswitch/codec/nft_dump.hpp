@@ -1,0 +1,99 @@
+// What the kernel holds of our tables: its dumps, message by message, back into a ruleset.
+//
+// Only tables with our name are looked at. What is not in our vocabulary (another program's rule, an element with a
+// timeout, a chain with another policy) becomes a difference in words and never half a fact. Sending requests and
+// repeating an interrupted dump is enforce/firewall's business.
+// @source Linux net/netfilter/nf_tables_api.c (nf_tables_fill_*), include/uapi/linux/netfilter/nf_tables.h
+#pragma once
+
+#include "killswitch/base/result.hpp"
+#include "killswitch/codec/nft_fields.hpp"
+#include "killswitch/model/kernel.hpp"
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace killswitch::codec {
+
+/// How the kernel holds one of our tables.
+struct HeldTable {
+  model::TableFamily family{model::TableFamily::inet};
+  std::uint32_t flags{0};  ///< NFT_TABLE_F_*
+  std::uint32_t owner{0};  ///< netlink port of the owning socket; 0: none
+  bool operator==(const HeldTable&) const = default;
+};
+
+/// The answers to one request.
+struct DumpProgress {
+  bool done{false};         ///< the last answer was among these
+  bool interrupted{false};  ///< the ruleset changed meanwhile: the whole dump is worthless
+  int errno_value{0};       ///< positive: the kernel refused
+};
+
+class DumpDecoder {
+public:
+  /// Takes one datagram. Answers to other requests than `sequence` are left out.
+  /// @return an error when its lengths do not add up
+  [[nodiscard]] Result<DumpProgress> feed(std::span<const std::uint8_t> datagram, std::uint32_t sequence);
+
+  [[nodiscard]] const std::vector<HeldTable>& held() const { return held_; }
+  /// The sets of a table so far, so that their elements can be asked for.
+  [[nodiscard]] std::vector<std::string> set_names(model::TableFamily family) const;
+  /// What was decoded; `differences` has what could not be. To be called once, after the last answer.
+  [[nodiscard]] model::Observation finish();
+  /// From NFT_MSG_NEWGEN.
+  [[nodiscard]] std::uint32_t generation() const { return generation_; }
+
+private:
+  struct RawElement {
+    std::vector<std::uint8_t> key;
+    bool end{false};
+    std::optional<model::Verdict> verdict;
+  };
+  struct RawSet {
+    std::size_t table;
+    std::string name;
+    bool foreign{false};  ///< not as we make sets
+    std::vector<RawElement> elements;
+  };
+
+  void message(std::uint16_t type, std::uint8_t family, std::span<const std::uint8_t> attributes);
+  void table_message(std::uint8_t family, std::span<const std::uint8_t> attributes);
+  void chain_message(std::size_t table, std::span<const std::uint8_t> attributes);
+  void set_message(std::size_t table, std::span<const std::uint8_t> attributes);
+  void elements_message(std::size_t table, std::span<const std::uint8_t> attributes);
+  void rule_message(std::size_t table, std::span<const std::uint8_t> attributes);
+  void object_message(std::size_t table, std::span<const std::uint8_t> attributes);
+  void finish_set(RawSet& raw);
+  [[nodiscard]] RawSet* find_set(std::size_t table, std::string_view name);
+
+  model::Observation observation_;
+  std::vector<HeldTable> held_;
+  std::vector<RawSet> sets_;
+  std::uint32_t generation_{0};
+};
+
+enum class DumpKind : std::uint8_t { tables, chains, sets, elements, rules, counters };
+
+/// One dump request. Tables and chains come for the whole family, the rest for our table only.
+/// @param set for DumpKind::elements
+[[nodiscard]] std::vector<std::uint8_t> encode_dump_request(DumpKind kind, model::TableFamily family,
+                                                            std::uint32_t sequence, std::string_view set = {});
+/// NFT_MSG_GETGEN; answered by one message, without an end.
+[[nodiscard]] std::vector<std::uint8_t> encode_generation_request(std::uint32_t sequence);
+
+/// One NLMSG_ERROR of a datagram; errno_value 0 acknowledges.
+struct KernelReply {
+  std::uint32_t sequence{0};
+  int errno_value{0};
+  bool operator==(const KernelReply&) const = default;
+};
+/// @return what a datagram says about the messages of a batch; malformed rest is left out
+[[nodiscard]] std::vector<KernelReply> decode_replies(std::span<const std::uint8_t> datagram);
+
+/// In words; empty: `held` is what was wanted. The order of chains, sets, elements and counters is no difference.
+[[nodiscard]] std::vector<std::string> differences(const model::Ruleset& wanted, const model::Ruleset& held);
+
+}  // namespace killswitch::codec

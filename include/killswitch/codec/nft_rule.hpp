@@ -1,0 +1,32 @@
+// One rule or one verdict as nf_tables expressions: the inner part of the batch.
+//
+// A match is load, optional mask, then comparison or lookup. Operands of a concatenation go into consecutive 4-byte
+// registers, which is where the key of a concatenated set is compared.
+// @source Linux net/netfilter/nft_{meta,payload,ct,fib,bitwise,cmp,lookup,immediate,reject,objref}.c
+#pragma once
+
+#include "killswitch/codec/nft_fields.hpp"
+#include "killswitch/codec/nft_wire.hpp"
+#include "killswitch/model/ruleset.hpp"
+
+#include <string>
+
+namespace killswitch::codec {
+
+/// What nf_tables cannot express, in words; empty: nothing.
+using Problem = std::string;
+
+/// Appends the list of expressions (the content of NFTA_RULE_EXPRESSIONS).
+[[nodiscard]] Problem write_expressions(NetlinkWriter& writer, const model::Rule& rule);
+
+/// Appends NFTA_DATA_VERDICT, for a verdict that needs no other expression: accept, drop, jump, goto, return.
+[[nodiscard]] Problem write_verdict(NetlinkWriter& writer, const model::Verdict& verdict);
+
+/// The mask that stands before the comparison: given by the match, or by the length of a prefix.
+[[nodiscard]] std::optional<EncodedValue> encode_mask(const ValueForm& form, const model::Match& match);
+
+/// Registers 0 … 15 of 4 bytes as the kernel names them, and back: 1 … 4 are the older names of each fourth.
+/// @return the number of the 4-byte register, nothing for the verdict register and what does not exist
+[[nodiscard]] std::optional<std::uint32_t> register_index(std::uint32_t number);
+
+}  // namespace killswitch::codec
