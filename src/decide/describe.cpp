@@ -25,7 +25,7 @@ State state_of(const World& world) {
   if (!world.enabled) {
     return State::disabled;
   }
-  if (is_verified(world) && world.trusted && is_connected(world)) {
+  if (is_verified(world) && world.violations.empty() && world.trusted && is_connected(world)) {
     return State::protected_;
   }
   const bool running = !world.peers.empty() && !transport_endpoints(world).empty();
@@ -33,6 +33,9 @@ State state_of(const World& world) {
 }
 
 void explain_kernel(const World& world, Lines& reasons) {
+  for (const auto& violation : world.violations) {
+    reasons.push_back("everything is refused, because the computed ruleset breaks a guarantee: " + violation);
+  }
   if (!world.firewall_error.empty()) {
     reasons.push_back(world.firewall_error + "; the rules before stay in force");
   } else if (!world.observation) {

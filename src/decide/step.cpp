@@ -67,6 +67,7 @@ struct Stepper {
     world.settings = event.settings;
     world.learned.clear();
     world.state_error.clear();
+    world.openvpn_error.clear();
     world.observation.reset();
     effects.emplace_back(SaveState{});
   }
@@ -99,8 +100,21 @@ struct Stepper {
     world.observation.reset();
   }
 
+  void on(const RulesetRefused& event) {
+    if (world.violations != event.violations) {
+      for (const auto& violation : event.violations) {
+        log(LogLine::Level::error,
+            "everything is refused, because the computed ruleset breaks a guarantee: " + violation);
+      }
+    }
+    world.violations = event.violations;
+  }
+
+  void on(const StateSaved& /*event*/) { world.state_error.clear(); }
+
   void on(const StateSaveFailed& event) {
-    world.state_error = event.error.message();
+    world.state_error =
+        event.error.message() + "; the machine would not find its present setting after a reboot or a restart";
     log(LogLine::Level::error, world.state_error);
   }
 

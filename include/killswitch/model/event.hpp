@@ -8,6 +8,7 @@
 
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace killswitch::model {
 
@@ -66,6 +67,11 @@ struct FirewallObserved {
 struct FirewallFailed {
   Error error;
 };
+/// The computed ruleset broke a guarantee; the strictest one was applied instead.
+struct RulesetRefused {
+  std::vector<std::string> violations;
+};
+struct StateSaved {};
 struct StateSaveFailed {
   Error error;
 };
@@ -74,8 +80,9 @@ struct StateUnreadable {
   Error error;
 };
 
-using Event = std::variant<LinksListed, LinkChanged, LinkRemoved, AddressAdded, AddressRemoved, LinksUnknown,
-                           ManagementOpened, ManagementClosed, ManagementReceived, EnableRequested, DisableRequested,
-                           KernelProbed, FirewallObserved, FirewallFailed, StateSaveFailed, StateUnreadable>;
+using Event =
+    std::variant<LinksListed, LinkChanged, LinkRemoved, AddressAdded, AddressRemoved, LinksUnknown, ManagementOpened,
+                 ManagementClosed, ManagementReceived, EnableRequested, DisableRequested, KernelProbed,
+                 FirewallObserved, FirewallFailed, RulesetRefused, StateSaved, StateSaveFailed, StateUnreadable>;
 
 }  // namespace killswitch::model
