@@ -5,7 +5,7 @@ Run inside the laptop's namespace:
     probe.py once NAME…        sends each of these probes and exits
     probe.py storm NAME…       sends all of them in turn until its standard input closes, then says how often
 
-Prints one JSON object {"sent": {name: n}, "refused": {name: n}}. `refused` counts system calls that failed at once.
+A storm says "ready" first. Both print one JSON object {"sent": {name: n}, "refused": {name: n}}. `refused` counts system calls that failed at once.
 Each probe carries its name in the payload, so that whoever sees it on a wire knows which way it took.
 """
 
@@ -322,8 +322,11 @@ def main() -> None:
         os.setresuid(arguments.uid, arguments.uid, arguments.uid)
     wanted = [probe for probe in PROBES if probe.name in arguments.names]
     sender = Sender(arguments.source4, arguments.source6)
-    print("ready", flush=True)
-    outcome = send_once(sender, wanted) if arguments.mode == "once" else storm(sender, wanted, arguments.rate)
+    if arguments.mode == "once":
+        outcome = send_once(sender, wanted)
+    else:
+        print("ready", flush=True)
+        outcome = storm(sender, wanted, arguments.rate)
     print(json.dumps(outcome), flush=True)
 
 

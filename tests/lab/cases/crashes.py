@@ -72,15 +72,15 @@ def restart_daemon(trial: Trial) -> None:
     assert daemon is not None
     trial.expect(daemon.stored(), f"the service manager keeps descriptors ({', '.join(daemon.stored())})")
     rounds = trial.times(5, 50)
-    with Stream(trial.lab) as undisturbed:
+    with trial.storm(), Stream(trial.lab) as undisturbed:
         trial.for_seconds(2)
     with trial.storm(), trial.no_leaks(f"daemon killed and restarted {rounds} times"), Stream(trial.lab) as disturbed:
         for number in range(rounds):
             daemon.kill()
             daemon.wait_ready(times=number + 2)
             trial.laptop.wait_state("protected")
-    trial.say(f"echo requests, undisturbed: {undisturbed.result}")
-    trial.say(f"echo requests, under restarts and storm: {disturbed.result}")
+    trial.say(f"echo requests through the tunnel, no restart: {undisturbed.result}")
+    trial.say(f"echo requests through the tunnel, {rounds} restarts: {disturbed.result}")
     trial.expect(client.alive(), "OpenVPN never noticed")
     if disturbed.result.lost > undisturbed.result.lost:
         raise LabError(f"{disturbed.result.lost} echo requests were lost while the daemon restarted")

@@ -114,12 +114,14 @@ class Laptop:
 
     # -- the kill switch -----------------------------------------------------------------------------------------
 
-    def start_bus(self) -> None:
+    def start_bus(self) -> Process:
         """A system bus of the laptop's own, on which root may own the kill switch's name."""
+        Path("/run/dbus/system_bus_socket").unlink(missing_ok=True)
         config = STORAGE / "bus.conf"
         config.write_text(_BUS)
-        self.node.start("dbus-daemon", ["dbus-daemon", f"--config-file={config}", "--nofork"])
+        bus = self.node.start("dbus-daemon", ["dbus-daemon", f"--config-file={config}", "--nofork"])
         until("the system bus is there", Path("/run/dbus/system_bus_socket").exists)
+        return bus
 
     def start_daemon(self, restart: bool = False, store: int = 16) -> Daemon:
         """killswitchd, ready."""

@@ -46,8 +46,8 @@ class ProbeProgram:
         ]
         with lab.laptop.entered():
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        if self._process.stdout is None or self._process.stdout.readline() != "ready\n":
-            raise LabError("the probes could not be started")
+        if mode == "storm" and (self._process.stdout is None or self._process.stdout.readline() != "ready\n"):
+            raise LabError("the storm of probes did not start")
 
     def finish(self) -> Attempts:
         """Ends it (its standard input closes) and returns what it did."""
