@@ -40,6 +40,14 @@ bool is_time(std::string_view text) {
   return !text.empty() && text.size() <= 20 && std::all_of(text.begin(), text.end(), digit);
 }
 
+/// Without what OpenVPN repeats of a command that it could not parse: that may be a password.
+/// "Options error: Parameter at TCP:0 is too long (256 chars max): …" (2.6.14)
+std::string_view without_echo(std::string_view text) {
+  constexpr std::string_view marker = "chars max)";
+  const auto at = text.find(marker);
+  return at == std::string_view::npos ? text : text.substr(0, at + marker.size());
+}
+
 /// Parses a field that may be empty; a bad one is skipped and reported.
 std::optional<IpAddress> optional_address(std::string_view text, std::vector<std::string>& problems) {
   if (text.empty()) {
@@ -152,7 +160,7 @@ void ManagementDecoder::take_line(std::string_view line) {
   } else if (const auto fatal = after(line, ">FATAL:")) {
     emit(Fatal{printable(*fatal, text_limit)});
   } else if (const auto refused = after(line, "ERROR:")) {
-    emit(CommandRefused{printable(trim(*refused), text_limit)});
+    emit(CommandRefused{printable(without_echo(trim(*refused)), text_limit)});
   } else if (line.starts_with('>') || line.starts_with("SUCCESS:") || line == "END" || line.empty()) {
     nonsense_ = false;  // notifications and answers that do not matter here
   } else if (line.front() >= '0' && line.front() <= '9') {

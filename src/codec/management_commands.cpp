@@ -100,7 +100,7 @@ Result<std::string> encode_channel_password(std::string_view value) {
     return fail(fine.error());
   }
   std::string line;
-  line.reserve(value.size() + 1);
+  line.reserve(value.size() + 64);  // on the heap, so that moving it leaves nothing behind
   line += value;
   line += '\n';
   return line;

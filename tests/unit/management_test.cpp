@@ -189,6 +189,8 @@ TEST_CASE("every kind of line") {
       {">FATAL:Cannot allocate TUN/TAP dev dynamically\n", {"fatal Cannot allocate TUN/TAP dev dynamically"}},
       {"ERROR: unknown command, enter 'help' for more options\r\n",
        {"error unknown command, enter 'help' for more options"}},
+      {"ERROR: Options error: Parameter at TCP:0 is too long (256 chars max): secret\r\n",
+       {"error Options error: Parameter at TCP:0 is too long (256 chars max)"}},
       {"ENTER PASSWORD:", {"channel password"}},
       {"ENTER PASSWORD:\r\nSUCCESS: password is correct\r\n>HOLD:x\n", {"channel password", "hold"}},
       {"ENTER PASSWORD:ERROR: bad password\r\nENTER PASSWORD:",
