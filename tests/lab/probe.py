@@ -327,7 +327,10 @@ def main() -> None:
     else:
         print("ready", flush=True)
         outcome = storm(sender, wanted, arguments.rate)
-    print(json.dumps(outcome), flush=True)
+    try:
+        print(json.dumps(outcome), flush=True)
+    except BrokenPipeError:
+        os._exit(1)  # whoever asked is gone
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def main() -> int:
         parser.error("a CASE and --bin-dir are needed (--list names the cases)")
     binaries = arguments.bin_dir.resolve()
     if arguments.case == "shell":
-        return sandbox.run(lambda: shell(binaries))
+        return sandbox.run(lambda: shell(binaries), terminal=True)
     return sandbox.run(lambda: run_case(CASES[arguments.case], binaries, arguments.long))
 
 

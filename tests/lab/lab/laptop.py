@@ -118,7 +118,7 @@ class Laptop:
         """A system bus of the laptop's own, on which root may own the kill switch's name."""
         Path("/run/dbus/system_bus_socket").unlink(missing_ok=True)
         config = STORAGE / "bus.conf"
-        config.write_text(_BUS)
+        config.write_text(_BUS.format(policy=_PROJECT / "packaging" / "dbus" / "org.killswitch1.conf"))
         bus = self.node.start("dbus-daemon", ["dbus-daemon", f"--config-file={config}", "--nofork"])
         until("the system bus is there", Path("/run/dbus/system_bus_socket").exists)
         return bus
@@ -211,10 +211,11 @@ def _write_system_files() -> None:
     Path("/etc/nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
     Path("/etc/hosts").write_text("127.0.0.1 localhost laptop\n::1 localhost\n")
     shared = Path("/usr/share/killswitch")
-    for source in [*_PROJECT.glob("policies/*.json"), *_PROJECT.glob("packaging/*.conf")]:
-        target = shared / ("policies" if source.suffix == ".json" else "") / source.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read_bytes())
+    (shared / "policies").mkdir(parents=True, exist_ok=True)
+    for source in _PROJECT.glob("policies/*.json"):
+        (shared / "policies" / source.name).write_bytes(source.read_bytes())
+    snippet = _PROJECT / "packaging" / "openvpn" / "killswitch.conf"
+    (shared / "openvpn.conf").write_bytes(snippet.read_bytes())
 
 
 def _write_profile() -> None:
@@ -247,8 +248,10 @@ _BUS = """\
   <auth>EXTERNAL</auth>
   <policy context="default">
     <allow user="*"/>
-    <allow send_type="method_call"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
     <allow send_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus"/>
     <allow send_requested_reply="true" send_type="method_return"/>
     <allow send_requested_reply="true" send_type="error"/>
     <allow receive_type="method_call"/>
@@ -256,8 +259,7 @@ _BUS = """\
     <allow receive_type="error"/>
     <allow receive_type="signal"/>
   </policy>
-  <policy user="root">
-    <allow own="org.killswitch1"/>
-  </policy>
+  <include>{policy}</include>
 </busconfig>
 """
+"""As Debian's system bus: nothing is allowed but what the kill switch's own policy file says."""

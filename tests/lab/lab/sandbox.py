@@ -21,8 +21,12 @@ _WRITABLE = ("/etc", "/var", "/usr/share")
 """Directories of the machine that programs may write to; what they write stays in the laboratory."""
 
 
-def run(main: Callable[[], int]) -> int:
-    """Runs `main` in a world of its own and returns its exit status."""
+def run(main: Callable[[], int], terminal: bool = False) -> int:
+    """Runs `main` in a world of its own and returns its exit status.
+
+    @param terminal keep the terminal, for an interactive shell; else Ctrl-C reaches only the process outside, which
+                    then ends the whole world at once
+    """
     if os.geteuid() != 0:
         print("the laboratory makes network namespaces: run it as root (sudo)", file=sys.stderr)
         return 1
@@ -31,16 +35,27 @@ def run(main: Callable[[], int]) -> int:
     )
     child = os.fork()
     if child == 0:
+        if not terminal:
+            os.setsid()
         os._exit(_first_process(main))
-    return _wait_for(child)
+    return _wait_for(child, terminal)
 
 
-def _wait_for(child: int) -> int:
-    """Waits for process 1; passes a request to end on to it (Ctrl-C reaches it from the terminal by itself)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: os.kill(child, signal.SIGTERM))
+def _wait_for(child: int, terminal: bool) -> int:
+    """Waits for process 1; kills it, and with it everything, when asked to end."""
+    asked: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        asked.append(number)
+        os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN if terminal else end)
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGHUP, end)
     _, status = os.waitpid(child, 0)
+    if asked:
+        print("\ninterrupted: the laboratory is gone, nothing is left behind", file=sys.stderr)
+        return 128 + asked[0]
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
@@ -48,17 +63,11 @@ def _wait_for(child: int) -> int:
 def _first_process(main: Callable[[], int]) -> int:
     """Sets the world up, runs `main`, and turns whatever happens into an exit status."""
     kernel.die_with_parent(signal.SIGKILL)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     status = 1
     try:
         _make_filesystem()
         kernel.sethostname("laptop")
         status = main()
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
-    except KeyboardInterrupt:
-        print("interrupted; the laboratory is gone", file=sys.stderr)
-        status = 128 + signal.SIGINT
     except Exception:  # process 1 must end with a status, not with a Python shutdown that waits for threads
         traceback.print_exc()
     sys.stdout.flush()

@@ -1,0 +1,49 @@
+#!/bin/bash
+# Installs what is needed to build the kill switch and to run its tests, on Debian 12 and 13.
+# Does nothing when everything is there already.
+set -euo pipefail
+
+readonly BUILD=(
+	g++ cmake ninja-build pkg-config
+	libnftnl-dev libmnl-dev libsystemd-dev libsdbus-c++-dev
+	libfmt-dev nlohmann-json3-dev libcli11-dev catch2
+)
+# what the kill switch works with, and what the laboratory is made of
+readonly RUN=(openvpn nftables iproute2 iputils-ping dbus python3 dnsmasq-base busybox openssl binutils util-linux)
+
+usage() {
+	cat <<-END
+		usage: sudo packaging/install-dependencies.sh
+		Installs, with apt-get: ${BUILD[*]} ${RUN[*]}
+	END
+}
+
+fail() {
+	echo "install-dependencies: $*" >&2
+	exit 1
+}
+
+installed() {
+	[ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+main() {
+	local missing=() package
+	case ${1:-} in
+	-h | --help) usage && exit 0 ;;
+	?*) usage >&2 && exit 2 ;;
+	esac
+	command -v apt-get >/dev/null ||
+		fail "this is not Debian. Install the equivalents of these packages, then go on without it: ${BUILD[*]} ${RUN[*]}"
+	for package in "${BUILD[@]}" "${RUN[@]}"; do
+		installed "$package" || missing+=("$package")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	[ "$(id -u)" -eq 0 ] || fail "these packages are missing, and installing them needs root (sudo): ${missing[*]}"
+	echo "installing: ${missing[*]}"
+	apt-get -qq update || fail "apt-get update failed: is the network there, and /etc/apt/sources.list in order?"
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${missing[@]}" </dev/null ||
+		fail "apt-get could not install: ${missing[*]}"
+}
+
+main "$@"

@@ -1,0 +1,126 @@
+#!/bin/bash
+# Builds everything and runs every test. The last line says how many passed and how many failed.
+set -uo pipefail
+
+PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly PROJECT
+RESULTS=$(mktemp -d)
+readonly RESULTS
+trap 'rm -rf "$RESULTS"' EXIT
+
+usage() {
+	cat <<-'END'
+		usage: sudo tests/run.sh [--long] [--jobs N]
+
+		Installs what is missing (packaging/install-dependencies.sh), builds the project in build/dev and its unit tests
+		with sanitizers in build/asan, and runs: unit, kernel and architecture tests, the fuzzing corpora, and the
+		laboratory. Everything that touches a network runs in namespaces of its own.
+
+		  --long     afterwards every case of the laboratory again, with more rounds and longer storms
+		  --jobs N   how many tests and compilers run at the same time (default: the number of processors)
+	END
+}
+
+step() {
+	printf '\n== %s (%d min %02d s)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60))
+}
+
+# One result that is no test of ctest: record NAME EXIT_STATUS
+record() {
+	echo "$2 $1" >>"$RESULTS/steps"
+}
+
+# Runs a step that must succeed; its failure counts as one failed test.
+must() {
+	local name=$1
+	shift
+	"$@" && return 0
+	echo "run.sh: $name failed: $*" >&2
+	record "$name" 1
+	return 1
+}
+
+run_ctest() { # PRESET ctest-options…
+	local preset=$1
+	shift
+	ctest --test-dir "$PROJECT/build/$preset" --parallel "$JOBS" --output-on-failure --no-tests=error \
+		--output-junit "$RESULTS/$preset.xml" "$@"
+	[ -s "$RESULTS/$preset.xml" ] || record "ctest in build/$preset" 1
+}
+
+run_long_cases() {
+	local name
+	for name in $(python3 "$PROJECT/tests/lab/run_case.py" --list | cut -d ' ' -f 1); do
+		python3 "$PROJECT/tests/lab/run_case.py" "$name" --bin-dir "$PROJECT/build/dev/bin" --long
+		record "lab, long: $name" $?
+	done
+}
+
+# Counts over all result files; a test that was skipped or could not run has not passed.
+summary() {
+	python3 - "$RESULTS" <<-'END'
+		import sys
+		import xml.etree.ElementTree as xml
+		from pathlib import Path
+
+		passed, failed = 0, []
+		for file in Path(sys.argv[1]).glob("*.xml"):
+		    for test in xml.parse(file).getroot().iter("testcase"):
+		        if test.get("status") == "run":
+		            passed += 1
+		        else:
+		            failed.append(f"{test.get('name')} ({file.stem}): {test.get('status')}")
+		steps = Path(sys.argv[1]) / "steps"
+		for line in steps.read_text().splitlines() if steps.exists() else []:
+		    status, name = line.split(" ", 1)
+		    if status == "0":
+		        passed += 1
+		    else:
+		        failed.append(f"{name}: ended with {status}")
+		for name in failed:
+		    print("not passed:", name)
+		print(f"{passed} passed, {len(failed)} failed")
+		sys.exit(1 if failed or not passed else 0)
+	END
+}
+
+run_all() {
+	step "dependencies"
+	must "installing dependencies" "$PROJECT/packaging/install-dependencies.sh" || return
+	step "build"
+	must "building (dev)" "$PROJECT/packaging/build.sh" dev || return
+	step "unit, kernel and architecture tests, corpora, laboratory"
+	run_ctest dev --label-exclude bench
+	step "build of the unit tests with sanitizers"
+	must "building (asan)" "$PROJECT/packaging/build.sh" asan tests/unit/all tests/fuzz/all || return
+	step "unit tests and corpora with sanitizers"
+	run_ctest asan --label-regex '^unit$'
+	if [ "$LONG" = yes ]; then
+		step "the laboratory, long"
+		run_long_cases
+	fi
+	step "done"
+}
+
+LONG=no
+JOBS=$(nproc)
+while [ $# -gt 0 ]; do
+	case $1 in
+	--long) LONG=yes ;;
+	--jobs) JOBS=${2:?--jobs needs a number} && shift ;;
+	-h | --help) usage && exit 0 ;;
+	*)
+		echo "run.sh: unknown option '$1'" >&2
+		usage >&2
+		exit 2
+		;;
+	esac
+	shift
+done
+export JOBS
+if [ "$(id -u)" -ne 0 ]; then
+	echo "run.sh: the tests make network namespaces of their own, which needs root: sudo tests/run.sh" >&2
+	exit 1
+fi
+run_all
+summary
