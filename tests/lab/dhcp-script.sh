@@ -1,5 +1,6 @@
 #!/bin/sh
 # What udhcpc runs on each DHCP event: gives the laptop its address, default route and resolver.
+# shellcheck disable=SC2154 # udhcpc sets the variables
 set -eu
 case $1 in
 bound)

@@ -31,9 +31,10 @@ def _echo(datagrams: socket.socket) -> None:
 
 
 def _greet(listener: socket.socket) -> None:
-    connection, _ = listener.accept()
+    """Tells the caller which address it is seen with."""
+    connection, caller = listener.accept()
     try:
-        connection.send(b"hello\n")
+        connection.send(f"hello {caller[0].removeprefix('::ffff:')}\n".encode())
     except OSError:
         pass  # the caller has gone already
     connection.close()
