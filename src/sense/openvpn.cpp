@@ -205,12 +205,12 @@ void OpenVpnSensor::read_from(ConnectionId id) {
   const auto size = static_cast<std::size_t>(got);
   auto messages = found->second.decoder.feed({bytes.data(), size});
   ::explicit_bzero(bytes.data(), size);  // there may be a session token in it
-  if (outgoing_ == id) {
-    retry_delay_ = first_retry;  // OpenVPN talks to us: the next time may be soon
-  }
   for (auto& message : messages) {
     if (!connections_.contains(id)) {
       return;  // what was reported made somebody close it
+    }
+    if (outgoing_ == id && !std::holds_alternative<ChannelPasswordNeeded>(message)) {
+      retry_delay_ = first_retry;  // OpenVPN talks to us, it does not only refuse our password: next time may be soon
     }
     report_(ManagementReceived{id, std::move(message)});
   }
