@@ -26,9 +26,9 @@ std::string line_and_column(std::string_view text, std::size_t offset) {
 
 /// nlohmann's words without its error number and position.
 std::string reason_of(std::string_view what) {
-  for (const std::string_view lead : {"syntax error while parsing ", ": "}) {
+  for (const std::string_view lead : {"syntax error while parsing ", "] "}) {
     if (const auto at = what.find(lead); at != std::string_view::npos) {
-      what.remove_prefix(at + lead.size());
+      return printable(what.substr(at + lead.size()));
     }
   }
   return printable(what);

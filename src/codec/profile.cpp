@@ -140,10 +140,7 @@ Outcome ProfileParser::read_block(LineReader& reader, const std::string& tag, Se
   if (!content) {
     return fail(content.error());
   }
-  if (tag == "connection") {
-    if (section.connection != nullptr) {
-      return fail(fmt::format("{}<connection>: cannot stand inside another <connection>", at(opening)));
-    }
+  if (tag == "connection") {  // never inside another: the first closing tag ends the outer one
     return read_connection(*content, first_line, opening);
   }
   if (profile::find_directive(tag) != nullptr) {

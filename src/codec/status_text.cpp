@@ -18,9 +18,13 @@ constexpr std::size_t shown_servers = 4;  // lines; one screen is 24
 constexpr std::size_t shown_reasons = 5;
 
 std::string headline(const Status& status) {
+  if (!status.enforced && status.state != State::disabled) {
+    return "NOT VERIFIED: wants to be " + std::string{model::to_string(status.state)} +
+           ", but the kernel was not seen to hold the rules";
+  }
   switch (status.state) {
     case State::disabled: return "DISABLED: this machine is not held back; traffic may leave without the VPN";
-    case State::blocked: return "BLOCKED: nothing leaves this machine until the VPN is back";
+    case State::blocked: return "BLOCKED: nothing but link upkeep leaves this machine until the VPN is back";
     case State::connecting: return "CONNECTING: only OpenVPN itself may reach its server; everything else waits";
     case State::protected_: return "PROTECTED: only the VPN tunnel may be used";
   }

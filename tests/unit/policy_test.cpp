@@ -1,0 +1,229 @@
+// Policies: defaults, every key, every refusal with its words; and the policies that are shipped.
+#include "killswitch/codec/policy_json.hpp"
+
+#include "support/catch.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace killswitch;
+using model::Policy;
+using model::Refusal;
+using model::TransportIdentity;
+
+std::string read_policy_file(const std::string& name) {
+  std::ifstream stream{std::string{PROJECT_ROOT} + "/policies/" + name, std::ios::binary};
+  REQUIRE(stream);
+  return {std::istreambuf_iterator<char>{stream}, {}};
+}
+
+Policy accepted(const std::string& text) {
+  auto policy = codec::parse_policy(text, "x.json");
+  if (!policy) {
+    FAIL(policy.error().message());
+  }
+  return *policy;
+}
+
+}  // namespace
+
+TEST_CASE("policy: what is not said is strict") {
+  Policy expected;
+  expected.name = "x";
+  CHECK(accepted(R"({"version":1,"name":"x"})") == expected);
+  CHECK(expected.transport_identity == TransportIdentity::mark);
+  CHECK_FALSE((expected.dhcp || expected.neighbour_discovery || expected.any_tunnel_resolver ||
+               expected.host_to_internal || expected.internal_to_tunnel));
+  CHECK(expected.refusal == Refusal::drop);
+}
+
+TEST_CASE("policy: every key, and back") {
+  Policy expected;
+  expected.name = "every-key-1";
+  expected.description = "Ünïcode \"quoted\"\n";
+  expected.transport_identity = TransportIdentity::automatic;
+  expected.transport_mark = 0xffffffff;
+  expected.dhcp = true;
+  expected.neighbour_discovery = true;
+  expected.tunnel_resolvers = {*model::parse_ip_address("9.9.9.9"), *model::parse_ip_address("2620:fe::fe")};
+  expected.host_to_internal = true;
+  expected.internal_to_tunnel = true;
+  expected.refusal = Refusal::reject;
+  const auto text = R"({
+    "version": 1, "name": "every-key-1", "description": "Ünïcode \"quoted\"\n",
+    "transport": {"identify": "automatic", "mark": 4294967295},
+    "links": {"dhcp": true, "neighbour_discovery": true},
+    "dns": {"tunnel_resolvers": ["9.9.9.9", "2620:fe::fe"], "any_tunnel_resolver": false},
+    "internal": {"host": true, "tunnel": true}, "refusal": "reject"})";
+  CHECK(accepted(text) == expected);
+  CHECK(accepted(codec::render_policy(expected)) == expected);
+
+  Policy any;
+  any.name = "any";
+  any.any_tunnel_resolver = true;
+  CHECK(accepted(R"({"name":"any","version":1,"dns":{"any_tunnel_resolver":true,"tunnel_resolvers":[]}})") == any);
+  CHECK(accepted(codec::render_policy(any)) == any);
+}
+
+TEST_CASE("policy: the text is stable") {
+  Policy policy;
+  policy.name = "x";
+  CHECK(codec::render_policy(policy) == R"({
+  "version": 1,
+  "name": "x",
+  "description": "",
+  "transport": {
+    "identify": "mark",
+    "mark": 27507
+  },
+  "links": {
+    "dhcp": false,
+    "neighbour_discovery": false
+  },
+  "dns": {
+    "tunnel_resolvers": [],
+    "any_tunnel_resolver": false
+  },
+  "internal": {
+    "host": false,
+    "tunnel": false
+  },
+  "refusal": "drop"
+}
+)");
+}
+
+TEST_CASE("policy: bad input and the words it gets") {
+  struct Row {
+    std::string text;
+    std::string message;
+  };
+  const auto with = [](const std::string& more) { return R"({"version":1,"name":"x",)" + more + "}"; };
+  const std::string resolver = "expected the address of a resolver behind the tunnel, not ";
+  const auto row = GENERATE_COPY(values<Row>({
+      // Syntax.
+      {"", "x.json:1:1: not JSON: value - unexpected end of input; expected '[', '{', or a literal"},
+      {"{\n  \"version\" 1}", "x.json:2:13: not JSON: object separator - unexpected number literal; expected ':'"},
+      {R"({"version":1,"name":"x",})", "x.json:1:25: not JSON: object key - unexpected '}'; expected string literal"},
+      {R"({"version":1,"name":"x"} {})", "x.json:1:26: not JSON: value - unexpected '{'; expected end of input"},
+      {std::string{"{\"version\":1,\"name\":\"x\"}\0{", 26}, "x.json:1:25: not JSON: a zero byte"},
+      {"// comment\n{}", "x.json:1:1: not JSON: value - invalid literal; last read: '/'"},
+      {std::string(1048577, ' '), "x.json: larger than 1 MiB"},
+      {std::string(17, '['), "x.json: /0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0: more than 16 levels"},
+      {"1e999", "x.json:1:5: not JSON: number overflow parsing '1e999'"},
+      // Shape.
+      {"[]", "x.json: expected an object, found an array"},
+      {"3", "x.json: expected an object, found 3"},
+      {"{}", "x.json: /version: expected 1, found nothing"},
+      {R"({"version":1})", "x.json: /name: expected a name, found nothing"},
+      {R"({"version":2,"name":"x"})", "x.json: /version: expected a whole number from 1 to 1, found 2"},
+      {R"({"version":"1","name":"x"})", "x.json: /version: expected a whole number from 1 to 1, found \"1\""},
+      {R"({"version":1,"name":"x","name":"y"})", "x.json: /name: this key stands twice"},
+      {with(R"("links":{"dhcp":true,"dhcp":false})"), "x.json: /links/dhcp: this key stands twice"},
+      {with(R"("linsk":{})"), "x.json: /linsk: unknown key; did you mean \"links\"?"},
+      {with(R"("links":{"dchp":true})"), "x.json: /links/dchp: unknown key; did you mean \"dhcp\"?"},
+      {with(R"("links":{"wifi":true})"),
+       "x.json: /links/wifi: unknown key; known here: \"dhcp\", \"neighbour_discovery\""},
+      {with(R"("a/b~c":1)"),
+       "x.json: /a~1b~0c: unknown key; known here: \"version\", \"name\", \"description\", "
+       "\"transport\", \"links\", \"dns\", \"internal\", \"refusal\""},
+      // Values.
+      {R"({"version":1,"name":"Laptop"})",
+       "x.json: /name: expected a name of 1 to 64 letters a-z, digits and '-', found \"Laptop\""},
+      {R"({"version":1,"name":""})",
+       "x.json: /name: expected a name of 1 to 64 letters a-z, digits and '-', found \"\""},
+      {R"({"version":1,"name":"../x"})",
+       "x.json: /name: expected a name of 1 to 64 letters a-z, digits and '-', found \"../x\""},
+      {R"({"version":1,"name":7})", "x.json: /name: expected text, found 7"},
+      {with(R"("description":null)"), "x.json: /description: expected text, found null"},
+      {with(R"("links":{"dhcp":"yes"})"), "x.json: /links/dhcp: expected true or false, found \"yes\""},
+      {with(R"("links":{"neighbour_discovery":1})"),
+       "x.json: /links/neighbour_discovery: expected true or false, found 1"},
+      {with(R"("links":true)"), "x.json: /links: expected an object, found true"},
+      {with(R"("transport":{"identify":"user"})"),
+       "x.json: /transport/identify: expected \"automatic\" or \"mark\", found \"user\""},
+      {with(R"("transport":{"mark":0})"),
+       "x.json: /transport/mark: expected a whole number from 1 to 4294967295, found 0"},
+      {with(R"("transport":{"mark":4294967296})"),
+       "x.json: /transport/mark: expected a whole number from 1 to 4294967295, found 4294967296"},
+      {with(R"("transport":{"mark":-1})"),
+       "x.json: /transport/mark: expected a whole number from 1 to 4294967295, found -1"},
+      {with(R"("transport":{"mark":1.5})"),
+       "x.json: /transport/mark: expected a whole number from 1 to 4294967295, found 1.5"},
+      {with(R"("internal":{"host":[]})"), "x.json: /internal/host: expected true or false, found an array"},
+      {with(R"("refusal":"ignore")"), "x.json: /refusal: expected \"reject\" or \"drop\", found \"ignore\""},
+      {with(R"("dns":{"tunnel_resolvers":"9.9.9.9"})"),
+       "x.json: /dns/tunnel_resolvers: expected an array, found \"9.9.9.9\""},
+      {with(R"("dns":{"tunnel_resolvers":["9.9.9.9","dns.quad9.net"]})"),
+       "x.json: /dns/tunnel_resolvers/1: expected an IPv4 or IPv6 address, found \"dns.quad9.net\""},
+      {with(R"("dns":{"tunnel_resolvers":["0.0.0.0"]})"),
+       "x.json: /dns/tunnel_resolvers/0: " + resolver + "an unspecified address, found \"0.0.0.0\""},
+      {with(R"("dns":{"tunnel_resolvers":["127.0.0.53"]})"),
+       "x.json: /dns/tunnel_resolvers/0: " + resolver + "a loopback address, found \"127.0.0.53\""},
+      {with(R"("dns":{"tunnel_resolvers":["169.254.1.1"]})"),
+       "x.json: /dns/tunnel_resolvers/0: " + resolver + "a link-local address, found \"169.254.1.1\""},
+      {with(R"("dns":{"tunnel_resolvers":["224.0.0.251"]})"),
+       "x.json: /dns/tunnel_resolvers/0: " + resolver + "a multicast address, found \"224.0.0.251\""},
+      {with(R"("dns":{"tunnel_resolvers":["255.255.255.255"]})"),
+       "x.json: /dns/tunnel_resolvers/0: " + resolver + "a reserved or broadcast address, found \"255.255.255.255\""},
+      {with(R"("dns":{"tunnel_resolvers":["::"]})"),
+       "x.json: /dns/tunnel_resolvers/0: " + resolver + "an unspecified address, found \"::\""},
+      {with(R"("dns":{"tunnel_resolvers":["::1"]})"),
+       "x.json: /dns/tunnel_resolvers/0: " + resolver + "a loopback address, found \"::1\""},
+      {with(R"("dns":{"tunnel_resolvers":["fe80::1"]})"),
+       "x.json: /dns/tunnel_resolvers/0: " + resolver + "a link-local address, found \"fe80::1\""},
+      {with(R"("dns":{"tunnel_resolvers":["ff02::fb"]})"),
+       "x.json: /dns/tunnel_resolvers/0: " + resolver + "a multicast address, found \"ff02::fb\""},
+      {with(R"("dns":{"tunnel_resolvers":["::ffff:127.0.0.1"]})"),
+       "x.json: /dns/tunnel_resolvers/0: " + resolver + "an IPv4 address written as IPv6, found \"::ffff:127.0.0.1\""},
+      {with(R"("dns":{"tunnel_resolvers":["9.9.9.9"],"any_tunnel_resolver":true})"),
+       "x.json: /dns/any_tunnel_resolver: true contradicts \"tunnel_resolvers\": name the resolvers or allow any, not "
+       "both"},
+  }));
+  const auto policy = codec::parse_policy(row.text, "x.json");
+  INFO(row.text.substr(0, 200));
+  REQUIRE_FALSE(policy);
+  CHECK(policy.error().message() == row.message);
+}
+
+TEST_CASE("policy: those that are shipped") {
+  Policy laptop = accepted(read_policy_file("laptop.json"));
+  CHECK_FALSE(laptop.description.empty());
+  laptop.description.clear();
+  Policy expected;
+  expected.name = "laptop";
+  expected.transport_identity = TransportIdentity::automatic;
+  expected.dhcp = true;
+  expected.neighbour_discovery = true;
+  expected.host_to_internal = true;
+  expected.internal_to_tunnel = true;
+  expected.refusal = Refusal::reject;
+  CHECK(laptop == expected);
+
+  Policy strict = accepted(read_policy_file("strict.json"));
+  CHECK_FALSE(strict.description.empty());
+  strict.description.clear();
+  expected = Policy{};
+  expected.name = "strict";
+  expected.neighbour_discovery = true;
+  expected.refusal = Refusal::reject;
+  CHECK(strict == expected);
+}
+
+TEST_CASE("policy: every shipped file has the name of its policy") {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator{std::string{PROJECT_ROOT} + "/policies"}) {
+    const auto name = entry.path().filename().string();
+    if (name.find(".schema.") == std::string::npos) {
+      INFO(name);
+      CHECK(accepted(read_policy_file(name)).name + ".json" == name);
+      ++count;
+    }
+  }
+  CHECK(count >= 2);
+}
