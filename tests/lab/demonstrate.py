@@ -93,9 +93,7 @@ class Demonstration:
         client = self._laptop.openvpn()
         self._screen.say(f"connected; a host on the internet sees this laptop as {self._seen_as()}")
         leaked = self._kill_under_traffic(client)
-        self._screen.say(
-            f"the access point saw {self._screen.number(sum(leaked.values())).strip()} packets that should have been in the tunnel"
-        )
+        self._say_total(leaked)
         return leaked
 
     def _with(self) -> Counter[str]:
@@ -107,8 +105,12 @@ class Demonstration:
         client = self._laptop.connect()
         self._screen.say(f"connected; a host on the internet sees this laptop as {self._seen_as()}")
         leaked = self._kill_under_traffic(client)
-        self._screen.say(f"the access point saw {self._screen.number(sum(leaked.values())).strip()} packets in clear")
+        self._say_total(leaked)
         return leaked
+
+    def _say_total(self, leaked: Counter[str]) -> None:
+        count = self._screen.number(leaked.total()).strip()
+        self._screen.say(f"the access point saw {count} packets that should not have been there")
 
     def _kill_under_traffic(self, client: Process) -> Counter[str]:
         """Traffic of every kind; OpenVPN dies in the middle of it. Returns what left the laptop in clear after that."""
@@ -122,8 +124,9 @@ class Demonstration:
             self._trial.for_seconds(_SECONDS)
         self._trial.capture.settle()
         self._screen.say(f"… and went on for {_SECONDS:g} seconds: {storm.attempts:,} attempts to send")
-        for sample in window.samples[:3]:
-            self._screen.say(f"   for example: {sample.split(' s  ', 1)[1]}")
+        examples = {text.split()[0]: text for text in (sample.split(" s  ", 1)[1] for sample in window.samples)}
+        for text in examples.values():
+            self._screen.say(f"   for example {text}")
         return window.leaked
 
     def _seen_as(self) -> str:
@@ -170,7 +173,8 @@ def _inside(binaries: Path) -> int:
         print(f"\ndemonstration failed: {error}", file=sys.stderr)
         daemon_log = sandbox.STORAGE / "log" / "laptop-killswitchd.log"
         if daemon_log.exists():
-            print("the end of killswitchd's log:", *daemon_log.read_text().splitlines()[-20:], sep="\n  ", file=sys.stderr)
+            last_lines = daemon_log.read_text().splitlines()[-20:]
+            print("the end of killswitchd's log:", *last_lines, sep="\n  ", file=sys.stderr)
         return 1
 
 

@@ -2,10 +2,11 @@
 
 Run inside the laptop's namespace:
 
-    probe.py once NAME…        sends each of these probes and exits
-    probe.py storm NAME…       sends all of them in turn until its standard input closes, then says how often
+    probe.py once NAME…        sends each of these probes once
+    probe.py storm NAME…       sends all of them in turn until its standard input closes
 
-A storm says "ready" first. Both print one JSON object {"sent": {name: n}, "refused": {name: n}}. `refused` counts system calls that failed at once.
+A storm says "ready" first. Both print one JSON object, {"sent": {name: n}, "refused": {name: n}}; refused are the
+system calls that failed at once.
 Each probe carries its name in the payload, so that whoever sees it on a wire knows which way it took.
 """
 

@@ -48,7 +48,7 @@ def _show_evidence(trial: Trial | None) -> None:
         commands = (("ip", "-brief", "address"), ("ip", "route"), ("ip", "-6", "route"), ("nft", "list", "ruleset"))
         for command in commands:
             done = trial.laptop.node.attempt(*command)
-            print(f"--- laptop: {' '.join(command)}\n{done.stdout}{done.stderr}".rstrip())
+            print(f"--- laptop: {' '.join(command)}", (done.stdout + done.stderr).rstrip(), sep="\n")
     for log in sorted((sandbox.STORAGE / "log").iterdir()):
         lines = log.read_text(errors="replace").splitlines()
         print(f"--- {log.name} ({len(lines)} lines)", *lines[-_LOG_LINES:], sep="\n")
@@ -58,7 +58,7 @@ def shell(binaries: Path) -> int:
     """Inside the sandbox: a laboratory to look around in."""
     trial = Trial(binaries)
     trial.laptop.start_bus()
-    print("A laboratory of its own. Nodes: laptop, ap, vpn, internet (ip netns exec NODE …). It ends with this shell.")
+    print("A laboratory of its own; this shell is on the laptop. Others: ip netns exec ap|vpn|internet COMMAND.")
     with trial.laptop.node.entered():
         return subprocess.run(["bash", "-i"], check=False).returncode
 

@@ -28,7 +28,7 @@ def offline(trial: Trial) -> None:
     """Locking and unlocking with no daemon and no system bus; unlocking after the daemon and the bus have died."""
     trial.control()
     trial.laptop.enable("--offline")
-    with trial.storm(), trial.no_leaks("locked offline"):
+    with trial.no_leaks("locked offline"), trial.storm():
         trial.for_seconds(trial.times(2, 10))
     trial.laptop.killswitch("disable", "--offline")
     _given_back(trial)
@@ -59,9 +59,9 @@ def flush_ruleset(trial: Trial) -> None:
     trial.laptop.connect()
     daemon = trial.laptop.daemon
     assert daemon is not None
-    with trial.storm(), trial.no_leaks("flushed by another program"):
+    with trial.no_leaks("flushed by another program"), trial.storm():
         _tamper(trial, trial.times(10, 100))
-    with trial.storm(), trial.no_leaks("flushed while the daemon is dead and the service manager keeps its socket"):
+    with trial.no_leaks("flushed while the daemon is dead and the service manager keeps its socket"), trial.storm():
         daemon.kill()
         _tamper(trial, trial.times(10, 100))
     daemon.command("start")

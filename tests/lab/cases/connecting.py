@@ -61,7 +61,7 @@ def server_restart(trial: Trial) -> None:
     trial.lock()
     trial.laptop.connect()
     for _ in range(trial.times(1, 5)):
-        with trial.storm(), trial.no_leaks("server gone and back"):
+        with trial.no_leaks("server gone and back"), trial.storm():
             trial.lab.stop_vpn_server()
             trial.laptop.wait_state("connecting", "blocked")
             trial.lab.start_vpn_server()
@@ -80,7 +80,7 @@ def unresolvable_name(trial: Trial) -> None:
     said = trial.laptop.killswitch("enable", "--config", str(PROFILE), expect=(0, 1))
     status = trial.laptop.wait_state("blocked")
     trial.expect(name in f"{said} {status['reasons']} {status['warnings']}", f"the user is told about {name}")
-    with trial.storm(), trial.no_leaks("locked with nowhere to go"):
+    with trial.no_leaks("locked with nowhere to go"), trial.storm():
         trial.for_seconds(trial.times(3, 20))
     trial.every_probe_refused("locked with nowhere to go")
 

@@ -27,7 +27,7 @@ def kill_openvpn(trial: Trial) -> None:
     trial.lock()
     for number in range(trial.times(3, 25)):
         client = trial.laptop.connect()
-        with trial.storm(), trial.no_leaks(f"OpenVPN killed ({number + 1})"):
+        with trial.no_leaks(f"OpenVPN killed ({number + 1})"), trial.storm():
             client.kill()
             trial.laptop.wait_state("blocked", "connecting")
             trial.for_seconds(0.5)
@@ -43,7 +43,7 @@ def kill_daemon(trial: Trial) -> None:
     client = trial.laptop.connect()
     daemon = trial.laptop.daemon
     assert daemon is not None
-    with trial.storm(), trial.no_leaks("daemon killed, dead, and started again"):
+    with trial.no_leaks("daemon killed, dead, and started again"), trial.storm():
         daemon.kill()
         trial.for_seconds(trial.times(2, 10))
         trial.expect(trial.laptop.tables(), "the tables outlived their daemon")
@@ -74,7 +74,7 @@ def restart_daemon(trial: Trial) -> None:
     rounds = trial.times(5, 50)
     with trial.storm(), Stream(trial.lab) as undisturbed:
         trial.for_seconds(2)
-    with trial.storm(), trial.no_leaks(f"daemon killed and restarted {rounds} times"), Stream(trial.lab) as disturbed:
+    with trial.no_leaks(f"daemon killed and restarted {rounds} times"), trial.storm(), Stream(trial.lab) as disturbed:
         for number in range(rounds):
             daemon.kill()
             daemon.wait_ready(times=number + 2)
@@ -92,7 +92,7 @@ def tun_deleted(trial: Trial) -> None:
     trial.control()
     trial.lock()
     client = trial.laptop.connect()
-    with trial.storm(), trial.no_leaks("tunnel interface deleted"):
+    with trial.no_leaks("tunnel interface deleted"), trial.storm():
         trial.laptop.node.ip("link delete tun0")
         trial.laptop.wait_state("blocked", "connecting")
         trial.for_seconds(1)
@@ -112,7 +112,7 @@ def boot(trial: Trial) -> None:
     trial.lab.take_link_down()
     trial.laptop.start_daemon()
     trial.laptop.wait_state("blocked", "connecting")
-    with trial.storm(), trial.no_leaks("link comes up under the lock", link_up=False):
+    with trial.no_leaks("link comes up under the lock", link_up=False), trial.storm():
         trial.lab.bring_link_up()
         trial.for_seconds(1)
     trial.expect(trial.lab.link_address() and trial.lab.link_address6(), "addresses by DHCP and router advertisement")

@@ -35,7 +35,7 @@ def _second_link(trial: Trial) -> Iterator[Capture]:
         "route add 2000::/3 via 2001:db8:44::1",
     )
     try:
-        yield Capture(trial.lab.ap, "wlan1", trial.lab.laptop, link="tun0", oracle=Oracle())
+        yield Capture(trial.lab.ap, "wlan1", trial.lab.laptop, Oracle(), link="tun0")
     finally:
         trial.lab.ap.ip("link delete wlan1")
 
@@ -87,7 +87,7 @@ def false_tun(trial: Trial) -> None:
         window = capture.window()
         _probe_routed(trial)
         capture.settle()
-        trial.expect(window.leaks >= len(_ROUTED), f"control: a link named tun0 carries the probes ({window.summary()})")
+        trial.expect(window.leaks >= len(_ROUTED), f"control: a link named tun0 carries probes ({window.summary()})")
     control = _ForeignTun(trial)
     _probe_routed(trial)
     control.delete(trial)
@@ -97,14 +97,14 @@ def false_tun(trial: Trial) -> None:
     client = trial.laptop.connect()
     client.kill()
     until("the tunnel is gone", lambda: not trial.laptop.has_tunnel())
-    with trial.storm(), trial.no_leaks("a link named tun0"):
+    with trial.no_leaks("a link named tun0"), trial.storm():
         with _second_link(trial) as capture:
             window = capture.window()
             _probe_routed(trial)
             trial.for_seconds(trial.times(1, 10))
             capture.settle()
     _nothing_in(window, "a link named tun0")
-    with trial.storm(), trial.no_leaks("a foreign tun device named tun0"):
+    with trial.no_leaks("a foreign tun device named tun0"), trial.storm():
         foreign = _ForeignTun(trial)
         _probe_routed(trial)
         trial.for_seconds(trial.times(1, 10))
@@ -128,9 +128,9 @@ def other_programs(trial: Trial) -> None:
     trial.control(words=words)
     trial.lock()
     trial.laptop.connect()
-    with trial.storm(marked=True, words=words), trial.no_leaks("protected"):
+    with trial.no_leaks("protected"), trial.storm(marked=True, words=words):
         trial.for_seconds(trial.times(2, 20))
     trial.lab.stop_vpn_server()
     trial.laptop.wait_state("connecting", "blocked")
-    with trial.storm(words=words), trial.no_leaks("while OpenVPN tries to reach its server"):
+    with trial.no_leaks("while OpenVPN tries to reach its server"), trial.storm(words=words):
         trial.for_seconds(trial.times(3, 20))

@@ -62,8 +62,8 @@ class Window:
 class Capture:
     """A capture of what comes in on `interface` of `node`, sent by the laptop on `link`."""
 
-    def __init__(self, node: Node, interface: str, laptop: Node, link: str = a.LINK, oracle: Oracle | None = None) -> None:
-        self._oracle = oracle or Oracle()
+    def __init__(self, node: Node, interface: str, laptop: Node, oracle: Oracle, link: str = a.LINK) -> None:
+        self._oracle = oracle
         self._laptop, self._link = laptop, link
         self._window = Window()
         self._lock = threading.Lock()
@@ -125,7 +125,7 @@ class Capture:
         return int(Path(f"/sys/class/net/{self._link}/statistics/tx_packets").read_text())
 
     def _send_marker(self, processor: int) -> bytes:
-        """Sends an ARP request (always allowed) from the laptop on one processor: queues there are first in, first out."""
+        """Sends an ARP request (always allowed) from the laptop, on one processor: its queue keeps the order."""
         number = _MARKER + next(self._numbers).to_bytes(4, "big")
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {processor})

@@ -18,7 +18,8 @@ TAG = re.compile(rb"ksprobe-([a-z0-9-]+)")
 
 _ETHER_IPV4, _ETHER_ARP, _ETHER_IPV6, _ETHER_EAPOL, _ETHER_VLAN = 0x0800, 0x0806, 0x86DD, 0x888E, 0x8100
 _ICMP, _IGMP, _TCP, _UDP, _ICMP6, _SCTP = 1, 2, 6, 17, 58, 132
-_PROTOCOLS = {_ICMP: "icmp", _IGMP: "igmp", _TCP: "tcp", _UDP: "udp", 41: "6in4", 47: "gre", 50: "esp", _ICMP6: "icmpv6", _SCTP: "sctp"}
+_PROTOCOLS = {_ICMP: "icmp", _IGMP: "igmp", _TCP: "tcp", _UDP: "udp", _ICMP6: "icmpv6", _SCTP: "sctp"}
+_PROTOCOLS |= {41: "6in4", 47: "gre", 50: "esp"}
 _EXTENSION_HEADERS = {0, 43, 44, 60}
 _NDP = {133: "router solicitation", 135: "neighbour solicitation", 136: "neighbour advertisement"}
 _NAME_PORTS = {53: "dns", 853: "dns", 5353: "dns", 5355: "dns", 137: "dns"}

@@ -235,6 +235,7 @@ remote-cert-tls server
 server-poll-timeout 5
 connect-retry 1 2
 verb 3
+mute 20
 {parts}"""
     )
 

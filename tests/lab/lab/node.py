@@ -53,7 +53,8 @@ class Process:
             if text in self.log():
                 return True
             if not self.alive():
-                raise LabError(f"{self.name} ended with {self._process.returncode} before it said '{text}':\n{self.log()}")
+                status = self._process.returncode
+                raise LabError(f"{self.name} ended with {status} before it said '{text}':\n{self.log()}")
             return False
 
         until(f"{self.name} says '{text}'", said, seconds)
@@ -88,23 +89,22 @@ class Node:
             kernel.setns(here, kernel.CLONE_NEWNET)
             os.close(here)
 
-    def attempt(self, *command: str, text: str | None = None, seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def attempt(self, *command: str, text: str = "", seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Runs a program to its end, whatever that is."""
         with self.entered():
             try:
                 return subprocess.run(
-                    command, input=text or "", capture_output=True, text=True, timeout=seconds, check=False
+                    command, input=text, capture_output=True, text=True, timeout=seconds, check=False
                 )
             except subprocess.TimeoutExpired:
                 raise LabError(f"{self.name}: '{' '.join(command)}' did not end within {seconds:g} s") from None
 
-    def run(self, *command: str, text: str | None = None, seconds: float = 30.0) -> str:
+    def run(self, *command: str, text: str = "", seconds: float = 30.0) -> str:
         """Runs a program that must succeed and returns what it printed."""
         done = self.attempt(*command, text=text, seconds=seconds)
         if done.returncode != 0:
-            raise LabError(
-                f"{self.name}: '{' '.join(command)}' ended with {done.returncode}: {(done.stderr or done.stdout).strip()}"
-            )
+            said = (done.stderr or done.stdout).strip()
+            raise LabError(f"{self.name}: '{' '.join(command)}' ended with {done.returncode}: {said}")
         return done.stdout
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Process:

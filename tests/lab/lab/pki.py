@@ -25,7 +25,8 @@ def make(directory: Path) -> None:
 
 
 def _openssl(directory: Path, name: str, subject: str, *extra: str) -> None:
-    command = ["openssl", "req", "-x509", *_KEY, "-subj", subject, "-keyout", f"{name}.key", "-out", f"{name}.crt", *extra]
+    files = ["-keyout", f"{name}.key", "-out", f"{name}.crt"]
+    command = ["openssl", "req", "-x509", *_KEY, "-subj", subject, *files, *extra]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LabError(f"openssl could not make the {name} certificate: {done.stderr.strip()}")

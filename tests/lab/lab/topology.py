@@ -101,7 +101,8 @@ class Lab:
 
     def _start_access_point(self) -> None:
         """DHCP, DNS and (with IPv6) router advertisements, all from one dnsmasq."""
-        advertise = ["--enable-ra", f"--dhcp-range={a.AP6_PREFIX.split('/')[0]},ra-only", "--ra-param=wlan0,high,10,1800"]
+        network = a.AP6_PREFIX.split("/")[0]
+        advertise = ["--enable-ra", f"--dhcp-range={network},ra-only", "--ra-param=wlan0,high,10,1800"]
         self._dnsmasq(
             self.ap,
             "wlan0",

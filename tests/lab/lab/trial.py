@@ -25,7 +25,7 @@ class Trial:
         self.lab = Lab(ipv6)
         self.laptop = Laptop(self.lab, binaries)
         self.oracle = Oracle(tcp_probes=probe.tcp_destinations())
-        self.capture = Capture(self.lab.ap, "wlan0", self.lab.laptop, oracle=self.oracle)
+        self.capture = Capture(self.lab.ap, "wlan0", self.lab.laptop, self.oracle)
 
     def say(self, text: str) -> None:
         """One line of the case's story."""
@@ -111,7 +111,7 @@ class Trial:
             return
         answer = self.laptop.resolve(a.WHO)
         if answer != {a.WHO_TUNNEL}:
-            raise LabError(f"{a.WHO} resolves to {answer or 'nothing'}, not to {a.WHO_TUNNEL} as the tunnel's resolver says")
+            raise LabError(f"{a.WHO} resolves to {answer or 'nothing'}; the tunnel's resolver says {a.WHO_TUNNEL}")
         self.say("tunnel: hosts answer over IPv4 and IPv6, names are resolved inside it")
 
 
