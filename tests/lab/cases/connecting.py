@@ -89,11 +89,11 @@ def unresolvable_name(trial: Trial) -> None:
 def plain_openvpn(trial: Trial) -> None:
     """OpenVPN without the management options: recognised by its user, and the name resolved through the pinhole."""
     trial.control()
-    trial.lock()
+    trial.lock("--interface", "tun0")
     with trial.no_leaks("while plain OpenVPN connects"):
         trial.laptop.openvpn()
         trial.laptop.wait_state("protected")
-    trial.tunnel_works(names=False)  # nobody told the kill switch which resolvers the server pushed
+    trial.tunnel_works()
     trial.every_probe_refused("protected")
 
 

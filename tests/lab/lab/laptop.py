@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+
+from probe import dns_question
 
 from . import addresses as a
 from .node import Process
@@ -195,6 +198,21 @@ class Laptop:
         answer = self.node.attempt("getent", "ahostsv4", name, seconds=60).stdout
         return {line.split()[0] for line in answer.splitlines()}
 
+    def ask(self, resolver: str, name: str) -> set[str]:
+        """What one resolver says to a question for an IPv4 address; nothing if it does not answer."""
+        with self.node.entered():
+            sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        question = dns_question(name)
+        with sender:
+            sender.settimeout(2)
+            try:
+                sender.sendto(question, (resolver, 53))
+                answer = sender.recv(512)
+            except OSError:
+                return set()
+        # one answer record: pointer to the name, type, class, time to live, length, and the address at the end
+        return {socket.inet_ntoa(answer[-4:])} if answer[6:8] == b"\0\1" else set()
+
     def tables(self) -> list[str]:
         """nft list tables."""
         return self.node.run("nft", "list", "tables").split("\n")[:-1]
@@ -210,7 +228,12 @@ def _write_system_files() -> None:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     Path("/etc/nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
     Path("/etc/hosts").write_text("127.0.0.1 localhost laptop\n::1 localhost\n")
-    shared = Path("/usr/share/killswitch")
+    for prefix in (Path("/usr"), Path("/usr/local")):  # wherever this build would be installed
+        _install_data(prefix / "share" / "killswitch")
+
+
+def _install_data(shared: Path) -> None:
+    """The policies and the options for OpenVPN."""
     (shared / "policies").mkdir(parents=True, exist_ok=True)
     for source in _PROJECT.glob("policies/*.json"):
         (shared / "policies" / source.name).write_bytes(source.read_bytes())

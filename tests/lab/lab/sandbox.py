@@ -17,7 +17,7 @@ from . import kernel
 STORAGE = Path("/run/lab")
 """The laboratory's own files: logs, keys, sockets. On a tmpfs that only the laboratory sees."""
 
-_WRITABLE = ("/etc", "/var", "/usr/share")
+_WRITABLE = ("/etc", "/var", "/usr")
 """Directories of the machine that programs may write to; what they write stays in the laboratory."""
 
 

@@ -95,24 +95,24 @@ class Trial:
 
     # -- steps that many cases share -----------------------------------------------------------------------------
 
-    def lock(self, restart: bool = False, store: int = 16) -> None:
+    def lock(self, *options: str, restart: bool = False, store: int = 16) -> None:
         """Starts the daemon and enables the kill switch with the client's profile."""
         self.laptop.start_daemon(restart, store)
-        self.laptop.enable()
+        self.laptop.enable(*options)
         self.laptop.wait_state("blocked", "connecting")
 
-    def tunnel_works(self, names: bool = True) -> None:
-        """Packets of both families go through the tunnel, and (with `names`) questions for a resolver do."""
+    def tunnel_works(self) -> None:
+        """Packets of both families go through the tunnel, and questions for its resolver do."""
         for host in (a.HOST, a.HOST6):
             ping = ("ping", "-n", "-q", "-c", "1", "-W", "1", "-I", "tun0", host)
             until(f"{host} answers through the tunnel", lambda: self.laptop.node.attempt(*ping).returncode == 0)
-        if not names:
-            self.say("tunnel: hosts answer over IPv4 and IPv6")
-            return
-        answer = self.laptop.resolve(a.WHO)
+        dns = self.laptop.status()["dns"]
+        managed = isinstance(dns, dict) and dns["applied"]
+        answer = self.laptop.resolve(a.WHO) if managed else self.laptop.ask(a.TUNNEL_DNS, a.WHO)
         if answer != {a.WHO_TUNNEL}:
             raise LabError(f"{a.WHO} resolves to {answer or 'nothing'}; the tunnel's resolver says {a.WHO_TUNNEL}")
-        self.say("tunnel: hosts answer over IPv4 and IPv6, names are resolved inside it")
+        how = "names are resolved inside it" if managed else "its resolver answers (resolv.conf is not managed)"
+        self.say(f"tunnel: hosts answer over IPv4 and IPv6, {how}")
 
 
 @dataclass(frozen=True)
