@@ -152,11 +152,11 @@ public:
       : loop_{loop}, report_{std::move(report)}, notifications_{std::move(notifications)} {}
 
   Outcome start();
+  void on_readable();
 
 private:
   enum class Drained { everything, more_is_waiting };
 
-  void on_readable();
   void resync();
   Outcome try_resync();
   Result<Drained> forward_notifications();
@@ -291,6 +291,10 @@ Result<LinkSensor> LinkSensor::start(os::EventLoop& loop, Report report, Options
     return fail(started.error().within("watch interfaces"));
   }
   return LinkSensor{std::move(watch)};
+}
+
+void LinkSensor::catch_up() {
+  watch_->on_readable();
 }
 
 }  // namespace killswitch::sense

@@ -30,6 +30,9 @@ public:
     return start(loop, std::move(report), Options{});
   }
 
+  /// Reports at once what the kernel has told so far: before a message of a program that may be about it.
+  void catch_up();
+
   LinkSensor(LinkSensor&&) noexcept;
   LinkSensor& operator=(LinkSensor&&) noexcept;
   ~LinkSensor();

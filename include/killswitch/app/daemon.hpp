@@ -1,0 +1,99 @@
+// The daemon: wires the sensors, the decisions and the firewall together. Events queue up; when a wake-up is drained,
+// the desired ruleset is computed and applied if it differs, here and nowhere else. Only then effects are carried out.
+// Nothing in here opens the machine but `disable`: no destructor, no signal, no error path.
+#pragma once
+
+#include "killswitch/app/paths.hpp"
+#include "killswitch/enforce/firewall.hpp"
+#include "killswitch/model/effect.hpp"
+#include "killswitch/model/event.hpp"
+#include "killswitch/model/world.hpp"
+#include "killswitch/os/bus.hpp"
+#include "killswitch/os/event_loop.hpp"
+#include "killswitch/os/service_manager.hpp"
+#include "killswitch/sense/ask_password.hpp"
+#include "killswitch/sense/links.hpp"
+#include "killswitch/sense/openvpn.hpp"
+#include "killswitch/serve/manager.hpp"
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace killswitch::app {
+
+class Daemon {
+public:
+  /// The firewall socket is open and the lock file held by us; nothing is applied yet.
+  [[nodiscard]] static Result<std::unique_ptr<Daemon>> create(os::EventLoop& loop, Paths paths);
+
+  /// Reads the facts, brings the kernel in line with them, and starts to listen. Once.
+  [[nodiscard]] Outcome start();
+
+  Daemon(const Daemon&) = delete;  // the loop's callbacks point here
+  Daemon& operator=(const Daemon&) = delete;
+
+private:
+  Daemon(os::EventLoop& loop, Paths paths, os::Fd lock, enforce::Firewall firewall, std::vector<os::NamedFd> stored);
+
+  // Facts.
+  void post(model::Event event) { queue_.push_back(std::move(event)); }
+  void restore_state();
+  [[nodiscard]] bool kernel_holds_table();
+
+  // The one place where decisions meet the kernel.
+  void reconcile();
+  [[nodiscard]] std::vector<model::Effect> drain_queue();
+  void enforce();
+  void enforce_enabled();
+  void enforce_disabled();
+  void observe();
+  void retry_later();
+
+  // Effects.
+  void perform(const model::Effect& effect);
+  void save();
+  void send(model::management::ConnectionId connection, std::string line);
+  void ask_password(const model::AskPassword& request);
+  void ask_secret(const model::AskPassword& request);
+
+  // Requests.
+  void start_openvpn_sensor();
+  void on_openvpn(model::Event event);
+  void connect_bus();
+  [[nodiscard]] serve::Handlers handlers();
+  [[nodiscard]] Result<std::string> enable(const std::string& settings_json);
+  [[nodiscard]] Result<std::string> disable();
+  [[nodiscard]] std::string status_json();
+  void announce();
+  void on_state_file_changed();
+
+  os::EventLoop& loop_;
+  Paths paths_;
+  os::Fd lock_;
+  enforce::Firewall firewall_;
+  std::vector<os::NamedFd> stored_;
+
+  model::World world_;
+  std::deque<model::Event> queue_;
+  std::optional<model::Ruleset> applied_;  ///< nothing: the kernel's content is not known to be ours
+  bool removed_{false};                    ///< disabled, and the table is known to be gone
+  std::string saved_;                      ///< what the state file holds, as far as we wrote it
+  serve::Summary announced_;               ///< what was told last, on the bus and in the journal
+  std::chrono::milliseconds retry_delay_{0};
+
+  std::optional<sense::LinkSensor> links_;
+  std::optional<sense::OpenVpnSensor> openvpn_;
+  std::optional<sense::AskPassword> questions_;
+  std::optional<os::Bus> bus_;
+  std::optional<serve::Manager> manager_;
+  std::vector<os::EventSource> sources_;
+  os::EventSource retry_;
+  os::EventSource bus_retry_;
+  std::string bus_problem_;  ///< said in the journal already
+};
+
+}  // namespace killswitch::app

@@ -1,0 +1,35 @@
+// From what the user gave (`--config`, `--server`, `--policy`, …) to the settings that the daemon gets. Reads files and
+// asks the resolver, so it belongs before the lock.
+#pragma once
+
+#include "killswitch/app/paths.hpp"
+#include "killswitch/base/result.hpp"
+#include "killswitch/model/settings.hpp"
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace killswitch::app {
+
+struct EnrolmentRequest {
+  std::vector<std::string> profiles;  ///< .ovpn files
+  std::vector<std::string> servers;   ///< HOST:PORT/udp
+  std::string policy{"laptop"};
+  std::string interface;  ///< tunnel of an OpenVPN without management; empty: none
+};
+
+struct Enrolment {
+  model::Settings settings;
+  std::vector<std::string> warnings;
+};
+
+/// @param known what is enabled now: its addresses are used for a name that does not resolve (the machine may be
+/// locked)
+/// @param progress told before each thing that may take long
+[[nodiscard]] Result<Enrolment> enrol(const EnrolmentRequest& request, const Paths& paths,
+                                      const std::optional<model::SavedState>& known,
+                                      const std::function<void(const std::string&)>& progress);
+
+}  // namespace killswitch::app

@@ -1,0 +1,18 @@
+// The state file on disk: what was asked for, kept over restarts and reboots.
+#pragma once
+
+#include "killswitch/app/paths.hpp"
+#include "killswitch/base/result.hpp"
+#include "killswitch/model/settings.hpp"
+
+#include <optional>
+
+namespace killswitch::app {
+
+/// @return nothing when there is no state file (never enabled); an error, naming file and place, when it is no good.
+[[nodiscard]] Result<std::optional<model::SavedState>> load_state(const Paths& paths);
+
+/// Replaces the file atomically, mode 0600.
+[[nodiscard]] Outcome save_state(const Paths& paths, const model::SavedState& state);
+
+}  // namespace killswitch::app

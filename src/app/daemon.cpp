@@ -1,0 +1,356 @@
+#include "killswitch/app/daemon.hpp"
+
+#include "killswitch/app/state_file.hpp"
+#include "killswitch/codec/state_json.hpp"
+#include "killswitch/decide/audit.hpp"
+#include "killswitch/decide/describe.hpp"
+#include "killswitch/decide/step.hpp"
+#include "killswitch/os/files.hpp"
+#include "killswitch/os/log.hpp"
+
+#include <fmt/format.h>
+#include <cerrno>
+#include <csignal>
+
+namespace killswitch::app {
+namespace {
+
+using namespace std::chrono_literals;
+using namespace model;
+
+constexpr auto first_retry = 100ms;
+constexpr auto last_retry = 5000ms;
+constexpr const char* firewall_descriptor = "nft";  // its name in the service manager's store
+
+std::chrono::sys_seconds wall_clock() {
+  return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+}
+
+void complain(const Outcome& outcome) {
+  if (!outcome) {
+    os::log(os::LogLevel::warning, outcome.error().message());
+  }
+}
+
+os::LogLevel level_of(LogLine::Level level) {
+  switch (level) {
+    case LogLine::Level::info: return os::LogLevel::info;
+    case LogLine::Level::warning: return os::LogLevel::warning;
+    case LogLine::Level::error: return os::LogLevel::error;
+  }
+  return os::LogLevel::info;
+}
+
+Result<os::Fd> take_lock(const Paths& paths) {
+  if (auto made = os::ensure_directory(paths.runtime_directory, 0755); !made) {
+    return fail(made.error());
+  }
+  auto lock = os::try_lock(paths.lock_file());
+  if (!lock) {
+    return fail(lock.error());
+  }
+  if (!*lock) {
+    return fail(fmt::format("another killswitchd is running: {} is locked", paths.lock_file()));
+  }
+  return std::move(**lock);
+}
+
+/// The socket that an earlier process owned the tables with, so that they are never without an owner; else a new one.
+Result<enforce::Firewall> open_firewall(std::vector<os::NamedFd>& stored) {
+  for (auto& entry : stored) {
+    if (entry.name == firewall_descriptor) {
+      auto adopted = enforce::Firewall::adopt(std::move(entry.fd));
+      if (adopted) {
+        return adopted;
+      }
+      os::log(os::LogLevel::warning, adopted.error().message());
+    }
+  }
+  return enforce::Firewall::open();
+}
+
+}  // namespace
+
+Daemon::Daemon(os::EventLoop& loop, Paths paths, os::Fd lock, enforce::Firewall firewall,
+               std::vector<os::NamedFd> stored)
+    : loop_{loop},
+      paths_{std::move(paths)},
+      lock_{std::move(lock)},
+      firewall_{std::move(firewall)},
+      stored_{std::move(stored)} {}
+
+Result<std::unique_ptr<Daemon>> Daemon::create(os::EventLoop& loop, Paths paths) {
+  auto lock = take_lock(paths);
+  if (!lock) {
+    return fail(lock.error());
+  }
+  auto stored = os::take_stored_fds();
+  auto firewall = open_firewall(stored);
+  if (!firewall) {
+    return fail(firewall.error());
+  }
+  return std::unique_ptr<Daemon>{
+      new Daemon{loop, std::move(paths), std::move(*lock), std::move(*firewall), std::move(stored)}};
+}
+
+Outcome Daemon::start() {
+  post(KernelProbed{firewall_.features()});
+  restore_state();
+  auto links = sense::LinkSensor::start(loop_, [this](Event event) { post(std::move(event)); });
+  reconcile();  // with or without the interfaces: what is not known is refused
+  if (!links) {
+    return fail(links.error());
+  }
+  links_.emplace(std::move(*links));
+  complain(os::store_fd(firewall_descriptor, firewall_.fd()));
+  start_openvpn_sensor();
+
+  auto drained = loop_.when_drained([this] { reconcile(); });
+  auto directory = loop_.watch_directory(paths_.state_directory.c_str(), [this](const char* name) {
+    if (std::string_view{name} == "state.json") {
+      on_state_file_changed();
+    }
+  });
+  if (!drained || !directory) {
+    return fail(!drained ? drained.error() : directory.error());
+  }
+  sources_.push_back(std::move(*drained));
+  sources_.push_back(std::move(*directory));
+  reconcile();
+  connect_bus();
+  return done();
+}
+
+void Daemon::start_openvpn_sensor() {
+  questions_.emplace(loop_);
+  openvpn_.emplace(loop_, [this](Event event) { on_openvpn(std::move(event)); });
+  for (auto& entry : stored_) {
+    if (entry.fd) {
+      complain(openvpn_->adopt(entry.name, std::move(entry.fd)));
+    }
+  }
+  stored_.clear();
+  complain(openvpn_->listen(paths_.management_socket()));
+  for (const auto& [name, fd] : openvpn_->descriptors()) {
+    complain(os::store_fd(name, fd));
+  }
+  openvpn_->connect_to(world_.settings.management);
+}
+
+void Daemon::on_openvpn(Event event) {
+  // The kernel told about an interface before OpenVPN did; facts are taken in that order.
+  links_->catch_up();
+  if (const auto* opened = std::get_if<ManagementOpened>(&event)) {
+    const auto wanted = sense::OpenVpnSensor::descriptor_name(opened->connection);
+    for (const auto& [name, fd] : openvpn_->descriptors()) {
+      if (name == wanted) {
+        complain(os::store_fd(name, fd));
+      }
+    }
+  }
+  if (const auto* closed = std::get_if<ManagementClosed>(&event)) {
+    complain(os::forget_fd(sense::OpenVpnSensor::descriptor_name(closed->connection)));
+  }
+  post(std::move(event));
+}
+
+bool Daemon::kernel_holds_table() {
+  const auto observation = firewall_.read();
+  // Not being able to look is no proof of absence.
+  return !observation || observation->present;
+}
+
+void Daemon::restore_state() {
+  complain(os::ensure_directory(paths_.state_directory, 0700));
+  auto state = load_state(paths_);
+  if (!state) {
+    post(StateUnreadable{state.error()});
+    return;
+  }
+  if (*state && (*state)->enabled) {
+    world_ = decide::restore(**state);
+    saved_ = codec::render_state(**state);
+    return;
+  }
+  if (kernel_holds_table()) {
+    // `disable` removes the table before it says so in the file: a table that is there was never given up.
+    post(StateUnreadable{Error{
+        std::make_error_code(std::errc::invalid_argument),
+        fmt::format("{} does not say 'enabled', but the kernel holds the kill switch's table", paths_.state_file())}});
+    return;
+  }
+  world_.enabled = false;
+  world_.since = *state ? (*state)->since : wall_clock();
+  removed_ = true;
+}
+
+std::vector<Effect> Daemon::drain_queue() {
+  std::vector<Effect> effects;
+  while (!queue_.empty()) {
+    const Event event = std::move(queue_.front());
+    queue_.pop_front();
+    for (auto& effect : decide::step(world_, event, wall_clock())) {
+      effects.push_back(std::move(effect));
+    }
+  }
+  return effects;
+}
+
+void Daemon::reconcile() {
+  // What was observed may have consequences of its own (a hold to release): go on until nothing new comes.
+  do {
+    auto effects = drain_queue();
+    enforce();
+    for (auto& effect : drain_queue()) {
+      effects.push_back(std::move(effect));
+    }
+    for (const auto& effect : effects) {
+      perform(effect);
+    }
+  } while (!queue_.empty());
+  announce();
+}
+
+void Daemon::enforce() {
+  if (world_.enabled) {
+    enforce_enabled();
+  } else {
+    enforce_disabled();
+  }
+}
+
+void Daemon::enforce_enabled() {
+  removed_ = false;
+  auto audited = decide::compile_audited(world_);
+  if (applied_ == audited.ruleset && decide::is_verified(world_)) {
+    return;
+  }
+  if (world_.violations != audited.violations) {
+    post(RulesetRefused{audited.violations});
+  }
+  const auto applied = firewall_.apply(audited.ruleset);
+  if (!applied) {
+    applied_.reset();
+    post(FirewallFailed{applied.error()});
+    retry_later();
+    return;
+  }
+  applied_ = std::move(audited.ruleset);
+  observe();
+}
+
+void Daemon::enforce_disabled() {
+  if (removed_) {
+    return;
+  }
+  applied_.reset();
+  if (const auto removed = firewall_.remove(); !removed) {
+    post(FirewallFailed{removed.error()});
+    retry_later();
+    return;
+  }
+  removed_ = true;
+  post(FirewallObserved{});
+}
+
+void Daemon::observe() {
+  auto observation = firewall_.read_back(*applied_);
+  if (!observation) {
+    post(FirewallFailed{observation.error()});
+    retry_later();
+    return;
+  }
+  const bool verified = observation->present && observation->differences.empty();
+  post(FirewallObserved{std::move(*observation)});
+  if (verified) {
+    retry_delay_ = 0ms;
+    retry_ = {};
+  } else {
+    retry_later();
+  }
+}
+
+void Daemon::retry_later() {
+  retry_delay_ = retry_delay_ == 0ms ? first_retry : std::min(retry_delay_ * 2, last_retry);
+  auto timer = loop_.after(retry_delay_, [this] {
+    applied_.reset();  // whatever the kernel holds, it is replaced as a whole
+    reconcile();
+  });
+  if (timer) {
+    retry_ = std::move(*timer);
+  }
+}
+
+namespace {
+
+template <typename... Functions>
+struct Overloaded : Functions... {
+  using Functions::operator()...;
+};
+template <typename... Functions>
+Overloaded(Functions...) -> Overloaded<Functions...>;
+
+}  // namespace
+
+void Daemon::perform(const Effect& effect) {
+  std::visit(Overloaded{
+                 [this](const SubscribeManagement& e) {
+                   send(e.connection, codec::encode_state_on());
+                   send(e.connection, codec::encode_state());
+                 },
+                 [this](const ReleaseHold& e) { send(e.connection, codec::encode_hold_release()); },
+                 [this](const UseRemote& e) { send(e.connection, codec::encode_remote_mod(e.address, e.port)); },
+                 [this](const AcceptRemote& e) { send(e.connection, codec::encode_remote_accept()); },
+                 [this](const SkipRemote& e) { send(e.connection, codec::encode_remote_skip()); },
+                 [this](const AskPassword& e) { ask_password(e); },
+                 [this](const SendChannelPassword& e) { complain(openvpn_->send_channel_password(e.connection)); },
+                 [this](const SaveState&) { save(); },
+                 [](const LogLine& e) { os::log(level_of(e.level), e.text); },
+             },
+             effect);
+}
+
+void Daemon::save() {
+  const auto state = decide::to_save(world_);
+  auto text = codec::render_state(state);
+  if (text == saved_) {
+    return;
+  }
+  saved_ = std::move(text);
+  if (auto outcome = save_state(paths_, state); !outcome) {
+    saved_.clear();
+    post(StateSaveFailed{outcome.error()});
+  } else {
+    post(StateSaved{});
+  }
+}
+
+void Daemon::send(management::ConnectionId connection, std::string line) {
+  // A connection that closed meanwhile says so by its own event.
+  if (auto sent = openvpn_->send(connection, std::move(line)); !sent) {
+    os::log(os::LogLevel::debug, sent.error().message());
+  }
+}
+
+void Daemon::on_state_file_changed() {
+  // The file is the truth: `enable --offline` and `disable --offline` speak to us through it.
+  auto state = load_state(paths_);
+  if (!state || !*state) {
+    return;  // being replaced, damaged or deleted: what is in force stays
+  }
+  auto text = codec::render_state(**state);
+  if (text == saved_) {
+    return;
+  }
+  saved_ = std::move(text);
+  if ((*state)->enabled) {
+    post(EnableRequested{(*state)->settings});
+  } else {
+    post(DisableRequested{});
+  }
+  os::log(os::LogLevel::info, fmt::format("{} was changed: the kill switch is {}", paths_.state_file(),
+                                          (*state)->enabled ? "enabled" : "disabled"));
+  reconcile();
+}
+
+}  // namespace killswitch::app

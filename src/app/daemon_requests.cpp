@@ -1,0 +1,161 @@
+// What the daemon does for others: D-Bus requests and the passwords that OpenVPN asks for.
+#include "killswitch/app/daemon.hpp"
+#include "killswitch/codec/nft_text.hpp"
+#include "killswitch/codec/state_json.hpp"
+#include "killswitch/codec/status_json.hpp"
+#include "killswitch/decide/describe.hpp"
+#include "killswitch/decide/step.hpp"
+#include "killswitch/os/log.hpp"
+
+#include <fmt/format.h>
+
+namespace killswitch::app {
+namespace {
+
+using namespace std::chrono_literals;
+using namespace model;
+
+constexpr auto bus_retry_delay = 2s;
+
+/// Something of this machine went wrong, as opposed to the request being bad.
+Failure failed(std::string what) {
+  return fail(Error{std::make_error_code(std::errc::io_error), std::move(what)});
+}
+
+}  // namespace
+
+void Daemon::connect_bus() {
+  auto bus = os::Bus::connect_system(loop_, [this](const Error& error) {
+    os::log(os::LogLevel::warning, error.message());
+    manager_.reset();
+    bus_.reset();
+    connect_bus();
+  });
+  std::string problem;
+  if (bus) {
+    bus_.emplace(std::move(*bus));
+    auto manager = serve::Manager::start(*bus_, handlers(), announced_);
+    if (manager) {
+      manager_.emplace(std::move(*manager));
+      bus_problem_.clear();
+      return;
+    }
+    problem = manager.error().message();
+    bus_.reset();
+  } else {
+    problem = bus.error().message();
+  }
+  // No bus is normal early in a boot and in a container; the lock does not need it.
+  if (problem != bus_problem_) {
+    os::log(os::LogLevel::warning, fmt::format("not on the bus yet: {}", problem));
+    bus_problem_ = std::move(problem);
+  }
+  if (auto timer = loop_.after(bus_retry_delay, [this] { connect_bus(); })) {
+    bus_retry_ = std::move(*timer);
+  }
+}
+
+serve::Handlers Daemon::handlers() {
+  serve::Handlers handlers;
+  handlers.enable = [this](const std::string& settings) { return enable(settings); };
+  handlers.disable = [this] { return disable(); };
+  handlers.status = [this] { return Result<std::string>{status_json()}; };
+  handlers.rules = [this] { return Result<std::string>{applied_ ? codec::render_nft_text(*applied_) : std::string{}}; };
+  return handlers;
+}
+
+Result<std::string> Daemon::enable(const std::string& settings_json) {
+  auto settings = codec::parse_settings(settings_json, "settings");
+  if (!settings) {
+    return fail(settings.error());
+  }
+  post(EnableRequested{std::move(*settings)});
+  applied_.reset();
+  reconcile();
+  openvpn_->connect_to(world_.settings.management);
+  if (!world_.firewall_error.empty()) {
+    return failed("the lock could not be put into the kernel, it is tried again: " + world_.firewall_error);
+  }
+  if (!world_.state_error.empty()) {
+    return failed("the machine is locked, but " + world_.state_error);
+  }
+  return status_json();
+}
+
+Result<std::string> Daemon::disable() {
+  post(DisableRequested{});
+  reconcile();
+  openvpn_->connect_to({});
+  if (!world_.firewall_error.empty()) {
+    return failed("the machine is still locked: " + world_.firewall_error);
+  }
+  if (!world_.state_error.empty()) {
+    return failed("the machine is open, but " + world_.state_error);
+  }
+  return status_json();
+}
+
+std::string Daemon::status_json() {
+  if (world_.enabled && applied_) {
+    observe();  // what is said is what the kernel holds now, not what it held then
+    reconcile();
+  }
+  return codec::render_status_json(decide::describe(world_));
+}
+
+void Daemon::announce() {
+  const auto status = decide::describe(world_);
+  serve::Summary summary{std::string{to_string(status.state)}, status.policy, status.enforced};
+  if (summary == announced_) {
+    return;
+  }
+  announced_ = std::move(summary);
+  os::log(os::LogLevel::info,
+          fmt::format("{}{}", announced_.state, status.reasons.empty() ? "" : ": " + status.reasons.front()));
+  if (auto told = os::notify_status(announced_.state); !told) {
+    os::log(os::LogLevel::debug, told.error().message());
+  }
+  if (!manager_) {
+    return;
+  }
+  if (auto told = manager_->announce(announced_, codec::render_status_json(status)); !told) {
+    os::log(os::LogLevel::debug, told.error().message());
+  }
+}
+
+void Daemon::ask_password(const AskPassword& request) {
+  if (!request.username) {
+    ask_secret(request);
+    return;
+  }
+  sense::Question question{fmt::format("User name for OpenVPN ({}):", request.realm), sense::Question::Echo::yes};
+  const auto asked = questions_->ask(std::move(question), [this, request](const Result<std::string>& name) {
+    auto line = name ? codec::encode_username(request.realm, *name) : fail(name.error());
+    if (!line) {
+      os::log(os::LogLevel::warning, line.error().within("OpenVPN gets no user name").message());
+      return;
+    }
+    send(request.connection, std::move(*line));
+    ask_secret(request);
+  });
+  if (!asked) {
+    os::log(os::LogLevel::warning, asked.error().message());
+  }
+}
+
+void Daemon::ask_secret(const AskPassword& request) {
+  sense::Question question{fmt::format("Password for OpenVPN ({}):", request.realm), sense::Question::Echo::no};
+  const auto asked = questions_->ask(std::move(question), [this, request](const Result<std::string>& secret) {
+    auto line = secret ? codec::encode_password(request.realm, *secret) : fail(secret.error());
+    if (!line) {
+      os::log(os::LogLevel::warning, line.error().within("OpenVPN gets no password").message());
+      return;
+    }
+    send(request.connection, std::move(*line));  // wiped once it is sent
+  });
+  if (!asked) {
+    os::log(os::LogLevel::warning, asked.error().message());
+  }
+}
+
+}  // namespace killswitch::app

@@ -1,0 +1,112 @@
+#include "killswitch/app/enrolment.hpp"
+
+#include "killswitch/app/policies.hpp"
+#include "killswitch/codec/profile.hpp"
+#include "killswitch/os/files.hpp"
+#include "killswitch/sense/resolver.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <pwd.h>
+#include <algorithm>
+
+namespace killswitch::app {
+namespace {
+
+using namespace model;
+
+std::chrono::sys_seconds wall_clock() {
+  return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+}
+
+void add_user(Enrolment& enrolment, const std::string& path, const std::string& name) {
+  if (name.empty()) {
+    return;
+  }
+  const passwd* entry = ::getpwnam(name.c_str());
+  if (entry == nullptr) {
+    enrolment.warnings.push_back(fmt::format("{}: user: there is no user '{}' on this machine", path, name));
+    return;
+  }
+  auto& users = enrolment.settings.transport_users;
+  if (std::find(users.begin(), users.end(), entry->pw_uid) == users.end()) {
+    users.push_back(entry->pw_uid);
+  }
+}
+
+Result<std::vector<Remote>> take_profile(Enrolment& enrolment, const std::string& path) {
+  const auto text = os::read_file(path);
+  if (!text) {
+    return fail(text.error());
+  }
+  const auto profile =
+      codec::parse_profile(*text, path, [](const std::string& included) { return os::read_file(included); });
+  if (!profile) {
+    return fail(profile.error());
+  }
+  for (const auto& warning : profile->warnings) {
+    enrolment.warnings.push_back(fmt::format("{}:{}: {}", warning.file, warning.line, warning.text));
+  }
+  auto& settings = enrolment.settings;
+  settings.via_proxy = settings.via_proxy || profile->via_proxy;
+  if (profile->mark) {
+    settings.profile_mark = profile->mark;
+  }
+  if (profile->management && !profile->management_client) {
+    settings.management = profile->management;
+  }
+  add_user(enrolment, path, profile->user);
+  return profile->remotes;
+}
+
+/// Addresses from an earlier time serve when the resolver has none.
+void fall_back(PinnedRemote& pinned, const std::optional<SavedState>& known, std::vector<std::string>& warnings) {
+  if (!pinned.addresses.empty() || !known) {
+    return;
+  }
+  for (const auto& earlier : known->settings.remotes) {
+    if (earlier.remote == pinned.remote && !earlier.addresses.empty()) {
+      warnings.push_back(
+          fmt::format("{}; its addresses of {:%F %T} UTC are used", pinned.failure, earlier.resolved_at));
+      pinned = earlier;
+      return;
+    }
+  }
+}
+
+}  // namespace
+
+Result<Enrolment> enrol(const EnrolmentRequest& request, const Paths& paths, const std::optional<SavedState>& known,
+                        const std::function<void(const std::string&)>& progress) {
+  auto policy = load_policy(paths, request.policy);
+  if (!policy) {
+    return fail(policy.error());
+  }
+  Enrolment enrolment;
+  enrolment.settings.policy = std::move(*policy);
+  enrolment.settings.interface = request.interface;
+  std::vector<Remote> remotes;
+  for (const auto& path : request.profiles) {
+    auto found = take_profile(enrolment, path);
+    if (!found) {
+      return fail(found.error());
+    }
+    remotes.insert(remotes.end(), found->begin(), found->end());
+  }
+  for (const auto& server : request.servers) {
+    auto remote = parse_remote(server);
+    if (!remote) {
+      return fail(remote.error());
+    }
+    remotes.push_back(*remote);
+  }
+  for (const auto& remote : remotes) {
+    progress(fmt::format("resolving {}", remote.host));
+    auto pinned = sense::resolve(remote, wall_clock());
+    fall_back(pinned, known, enrolment.warnings);
+    enrolment.settings.remotes.push_back(std::move(pinned));
+  }
+  return enrolment;
+}
+
+}  // namespace killswitch::app

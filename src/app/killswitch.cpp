@@ -1,0 +1,141 @@
+// killswitch: the command. Reads the command line and calls the subcommand; everything else is theirs.
+#include "commands.hpp"
+
+#include <unistd.h>
+#include <CLI/CLI.hpp>
+
+namespace {
+
+using namespace killswitch::app;
+
+struct CommandLine {
+  Paths paths;
+  int exit{exit_done};
+  bool json{false};
+  EnableCommand enable;
+  DisableCommand disable;
+  StatusCommand status;
+  ConnectCommand connect;
+  std::string policy;
+
+  [[nodiscard]] Output output() const { return json ? Output::json : Output::text; }
+};
+
+void add_enable(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("enable", "Lock this machine: only the VPN may leave it");
+  command->footer(
+      "Server names are resolved before the lock, and what was pinned is said. Without a profile or server the\n"
+      "machine is locked and learns numeric servers from OpenVPN itself (killswitch connect).\n\n"
+      "Examples:\n"
+      "  killswitch enable --config client.ovpn\n"
+      "  killswitch enable --server vpn.example.org:1194/udp --policy strict\n"
+      "  killswitch enable --config client.ovpn --interface tun0   OpenVPN runs without management\n"
+      "  killswitch enable --config client.ovpn --offline          no daemon, no D-Bus");
+  command->add_option("--config", line.enable.request.profiles, "OpenVPN profile; may be given several times")
+      ->type_name("FILE.ovpn");
+  command->add_option("--server", line.enable.request.servers, "VPN server; may be given several times")
+      ->type_name("HOST:PORT/udp|tcp");
+  command
+      ->add_option("--interface", line.enable.request.interface,
+                   "trust this tun interface although OpenVPN runs without management and cannot confirm it")
+      ->type_name("NAME");
+  command->add_option("--policy", line.enable.request.policy, "what else may leave (see: killswitch policy list)")
+      ->type_name("NAME|FILE")
+      ->capture_default_str();
+  command->add_flag("--offline", line.enable.offline, "straight into the kernel, without daemon and D-Bus");
+  command->add_flag("--json", line.json, "print the status as JSON");
+  command->callback([&line] {
+    line.enable.output = line.output();
+    line.exit = run_enable(line.paths, line.enable);
+  });
+}
+
+void add_disable(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("disable", "Give the network back");
+  command->footer(
+      "Examples:\n"
+      "  killswitch disable\n"
+      "  killswitch disable --offline    works with the daemon dead and D-Bus absent");
+  command->add_flag("--offline", line.disable.offline, "straight out of the kernel, without daemon and D-Bus");
+  command->add_flag("--json", line.json, "print the status as JSON");
+  command->callback([&line] {
+    line.disable.output = line.output();
+    line.exit = run_disable(line.paths, line.disable);
+  });
+}
+
+void add_status(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("status", "Say what the kernel was seen to hold, and what is missing");
+  command->footer(
+      "Exit status 0 while enabled, 3 while disabled.\n\n"
+      "Examples:\n"
+      "  killswitch status\n"
+      "  killswitch status --json | jq -r .state");
+  command->add_flag("--json", line.json, "print JSON");
+  command->add_flag("--watch", line.status.watch, "go on and print every change");
+  command->callback([&line] {
+    line.status.output = line.output();
+    line.exit = run_status(line.paths, line.status);
+  });
+}
+
+void add_rules(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("rules", "Print the rules that the kernel holds now, as nft(8) text");
+  command->footer("Exit status 1 when they are not confirmed to be what is wanted.");
+  command->add_flag("--json", line.json, "print JSON");
+  command->callback([&line] { line.exit = run_rules(line.paths, line.output()); });
+}
+
+void add_connect(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("connect", "Lock this machine if needed, then start OpenVPN under the lock");
+  command->footer(
+      "Examples:\n"
+      "  killswitch connect client.ovpn\n"
+      "  killswitch connect client.ovpn -- --verb 4 --auth-user-pass credentials.txt");
+  command->add_option("FILE", line.connect.profile, "OpenVPN profile")->required();
+  command->add_option("--policy", line.connect.policy, "as in enable")->type_name("NAME|FILE");
+  command->add_option("OPTIONS", line.connect.openvpn_options, "after --: options for openvpn");
+  command->positionals_at_end();
+  command->callback([&line] { line.exit = run_connect(line.paths, line.connect); });
+}
+
+void add_policy(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("policy", "List, show or check policies");
+  command->require_subcommand(1);
+  auto* list = command->add_subcommand("list", "The policies that --policy may name");
+  list->add_flag("--json", line.json, "print JSON");
+  list->callback([&line] { line.exit = run_policy_list(line.paths, line.output()); });
+  auto* show = command->add_subcommand("show", "Print a policy, with every default spelled out");
+  show->add_option("POLICY", line.policy, "name or file")->required();
+  show->callback([&line] { line.exit = run_policy_show(line.paths, line.policy); });
+  auto* check = command->add_subcommand("check", "Say whether a policy file is valid");
+  check->add_option("FILE", line.policy, "policy file")->required();
+  check->callback([&line] { line.exit = run_policy_check(line.policy); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CommandLine line;
+  line.paths = paths_from_environment();
+  CLI::App app{"killswitch keeps this machine's traffic inside its OpenVPN tunnel, whatever crashes or reconnects.",
+               "killswitch"};
+  app.footer(
+      "Start here:  sudo killswitch enable --config client.ovpn && sudo killswitch connect client.ovpn\n"
+      "Way back:    sudo killswitch disable   (daemon dead: sudo killswitch disable --offline)\n"
+      "Exit status: 0 done, 1 failed, 2 usage, 3 status while disabled, 4 not permitted");
+  app.set_version_flag("--version", KILLSWITCH_VERSION);
+  app.require_subcommand(1);
+  add_enable(app, line);
+  add_disable(app, line);
+  add_status(app, line);
+  add_rules(app, line);
+  add_connect(app, line);
+  add_policy(app, line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? exit_done : exit_usage;
+  }
+  return line.exit;
+}

@@ -1,0 +1,205 @@
+#include "killswitch/app/offline.hpp"
+
+#include "killswitch/app/state_file.hpp"
+#include "killswitch/decide/audit.hpp"
+#include "killswitch/decide/describe.hpp"
+#include "killswitch/decide/step.hpp"
+#include "killswitch/enforce/firewall.hpp"
+#include "killswitch/os/event_loop.hpp"
+#include "killswitch/os/files.hpp"
+#include "killswitch/sense/links.hpp"
+
+#include <fmt/format.h>
+#include <functional>
+#include <thread>
+
+namespace killswitch::app {
+namespace {
+
+using namespace std::chrono_literals;
+using namespace model;
+
+constexpr auto daemon_patience = 5s;
+constexpr auto look_again = 10ms;
+
+std::chrono::sys_seconds wall_clock() {
+  return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+}
+
+/// Holds the daemon's lock while we do its work; nothing when a daemon runs.
+Result<std::optional<os::Fd>> stand_in(const Paths& paths) {
+  if (auto made = os::ensure_directory(paths.runtime_directory, 0755); !made) {
+    return fail(made.error());
+  }
+  return os::try_lock(paths.lock_file());
+}
+
+/// The daemon was told through the state file; wait until the kernel shows that it acted.
+Outcome wait_for_daemon(const std::function<bool(const Observation&)>& is_done, const char* what) {
+  auto firewall = enforce::Firewall::open();
+  if (!firewall) {
+    return fail(firewall.error());
+  }
+  const auto deadline = std::chrono::steady_clock::now() + daemon_patience;
+  while (std::chrono::steady_clock::now() < deadline) {
+    const auto observation = firewall->read();
+    if (observation && is_done(*observation)) {
+      return done();
+    }
+    std::this_thread::sleep_for(look_again);
+  }
+  return fail(
+      fmt::format("killswitchd runs but did not {} within {} s. Stop it (`systemctl stop killswitchd`, or end "
+                  "its process) and repeat the command",
+                  what, daemon_patience.count()));
+}
+
+/// A world with the interfaces as they are now.
+Result<World> look_around(enforce::Firewall& firewall) {
+  World world;
+  world.links_known = false;
+  auto loop = os::EventLoop::create();
+  if (!loop) {
+    return fail(loop.error());
+  }
+  std::vector<Event> events;
+  auto links = sense::LinkSensor::start(*loop, [&events](Event event) { events.push_back(std::move(event)); });
+  if (!links) {
+    return fail(links.error());
+  }
+  events.push_back(KernelProbed{firewall.features()});
+  for (const auto& event : events) {
+    [[maybe_unused]] const auto effects = decide::step(world, event, wall_clock());
+  }
+  return world;
+}
+
+Result<Status> lock_now(const Paths& paths, const Settings& settings) {
+  auto firewall = enforce::Firewall::open();
+  if (!firewall) {
+    return fail(firewall.error());
+  }
+  auto world = look_around(*firewall);
+  if (!world) {
+    return fail(world.error());
+  }
+  [[maybe_unused]] const auto effects = decide::step(*world, EnableRequested{settings}, wall_clock());
+  world->since = wall_clock();
+  const auto audited = decide::compile_audited(*world);
+  world->violations = audited.violations;
+  if (const auto applied = firewall->apply(audited.ruleset); !applied) {
+    return fail(applied.error());
+  }
+  auto observation = firewall->read_back(audited.ruleset);
+  if (!observation) {
+    return fail(observation.error());
+  }
+  world->observation = std::move(*observation);
+  if (auto saved = save_state(paths, decide::to_save(*world)); !saved) {
+    return fail(saved.error().within("the machine is locked, but would not be after a reboot"));
+  }
+  return decide::describe(*world);
+}
+
+Outcome save_disabled(const Paths& paths) {
+  SavedState state;
+  state.enabled = false;
+  state.since = wall_clock();
+  return save_state(paths, state);
+}
+
+}  // namespace
+
+Result<Status> enable_offline(const Paths& paths, const Settings& settings) {
+  auto lock = stand_in(paths);
+  if (!lock) {
+    return fail(lock.error());
+  }
+  if (*lock) {
+    return lock_now(paths, settings);
+  }
+  SavedState state;
+  state.since = wall_clock();
+  state.settings = settings;
+  if (auto saved = save_state(paths, state); !saved) {
+    return fail(saved.error());
+  }
+  const auto holds_lock = [](const Observation& seen) {
+    return seen.present && decide::audit_structure(seen.ruleset).empty();
+  };
+  if (auto acted = wait_for_daemon(holds_lock, "lock the machine"); !acted) {
+    return fail(acted.error());
+  }
+  return status_offline(paths);
+}
+
+Outcome disable_offline(const Paths& paths) {
+  auto lock = stand_in(paths);
+  if (!lock) {
+    return fail(lock.error());
+  }
+  if (!*lock) {
+    if (auto saved = save_disabled(paths); !saved) {
+      return saved;
+    }
+    return wait_for_daemon([](const Observation& seen) { return !seen.present; }, "open the machine");
+  }
+  auto firewall = enforce::Firewall::open();
+  if (!firewall) {
+    return fail(firewall.error());
+  }
+  // In this order: a crash in between leaves a machine that is still said to be enabled, never the reverse.
+  if (auto removed = firewall->remove(); !removed) {
+    return removed;
+  }
+  return save_disabled(paths);
+}
+
+Result<Status> status_offline(const Paths& paths) {
+  auto firewall = enforce::Firewall::open();
+  if (!firewall) {
+    return fail(firewall.error());
+  }
+  auto observation = firewall->read();
+  if (!observation) {
+    return fail(observation.error());
+  }
+  const auto state = load_state(paths);
+  World world = state && *state ? decide::restore(**state) : World{};
+  world.enabled = observation->present || !state || (*state && (*state)->enabled);
+  if (!state) {
+    world.state_error = state.error().message();
+  }
+  world.kernel = firewall->features();
+  world.links_known = true;
+  // Nobody computed a ruleset to compare with: what can be judged is whether the one in the kernel is closed at its
+  // ends. The tunnel that it lets through may or may not stand; without a daemon nobody knows.
+  if (observation->present) {
+    for (auto& violation : decide::audit_structure(observation->ruleset)) {
+      observation->differences.push_back(std::move(violation));
+    }
+  }
+  world.trusted.reset();
+  world.report.reset();
+  world.observation = std::move(*observation);
+  auto status = decide::describe(world);
+  if (world.enabled) {
+    status.reasons.insert(status.reasons.begin(),
+                          "killswitchd is not running: the kernel holds the rules that it left");
+  }
+  return status;
+}
+
+Result<Ruleset> read_rules() {
+  auto firewall = enforce::Firewall::open();
+  if (!firewall) {
+    return fail(firewall.error());
+  }
+  auto observation = firewall->read();
+  if (!observation) {
+    return fail(observation.error());
+  }
+  return std::move(observation->ruleset);
+}
+
+}  // namespace killswitch::app

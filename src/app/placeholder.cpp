@@ -1,1 +1,0 @@
-// Removed when the folder gets its first source.
