@@ -87,6 +87,10 @@ std::string encode_remote_skip() {
   return "remote SKIP\n";
 }
 
+std::string encode_restart() {
+  return "signal SIGUSR1\n";
+}
+
 Result<std::string> encode_username(std::string_view realm, std::string_view value) {
   return encode_secret("username", realm, value);
 }

@@ -442,6 +442,7 @@ TEST_CASE("commands") {
   CHECK(codec::encode_remote_mod(ip("2001:db8::1"), Port{443}) == "remote MOD 2001:db8::1 443\n");
   CHECK(codec::encode_remote_accept() == "remote ACCEPT\n");
   CHECK(codec::encode_remote_skip() == "remote SKIP\n");
+  CHECK(codec::encode_restart() == "signal SIGUSR1\n");
 
   CHECK(codec::encode_username("Auth", "alice").value() == "username \"Auth\" \"alice\"\n");
   CHECK(codec::encode_password("Private Key", R"(a"b\c d)").value() == "password \"Private Key\" \"a\\\"b\\\\c d\"\n");

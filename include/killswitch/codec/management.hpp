@@ -103,6 +103,8 @@ struct DecodedReport {
 [[nodiscard]] std::string encode_remote_mod(const model::IpAddress& address, model::Port port);
 [[nodiscard]] std::string encode_remote_accept();
 [[nodiscard]] std::string encode_remote_skip();
+/// SIGUSR1: OpenVPN starts its connection anew and asks >HOLD and >REMOTE again, also while it waits for an answer.
+[[nodiscard]] std::string encode_restart();
 
 // Secrets; the caller wipes the result. An error never contains the value.
 /// @return an error for a character that OpenVPN would drop (controls, NUL, newline) and for a value that is longer
