@@ -21,6 +21,9 @@ constexpr std::size_t receive_buffer_bytes = std::size_t{4} << 20U;
 constexpr int answer_milliseconds = 5000;
 // Another program that changes its own tables all the time makes a transaction or a dump start again.
 constexpr int most_attempts = 64;
+// From this attempt on the transaction goes without the generation: nobody else can change a table that is owned, and
+// for any other a refused message or the read-back tells what was wrong.
+constexpr int patient_attempts = 8;
 
 constexpr std::uint32_t owned_flags = codec::table_flag_owner | codec::table_flag_persist;
 
@@ -197,8 +200,9 @@ Outcome Firewall::look() {
   return done();
 }
 
-Result<codec::Batch> Firewall::encode(const model::Ruleset& desired, ApplyReport::Kind kind) {
-  const codec::BatchOptions options{socket_.next_sequence(), picture_->generation};
+Result<codec::Batch> Firewall::encode(const model::Ruleset& desired, ApplyReport::Kind kind,
+                                      std::optional<std::uint32_t> generation) {
+  const codec::BatchOptions options{socket_.next_sequence(), generation};
   auto batch = kind == ApplyReport::Kind::elements
                    ? codec::encode_element_update(desired, *verified_, options)
                    : codec::encode_replacement(desired, picture_->ruleset, plans_for(desired), options);
@@ -218,12 +222,14 @@ Result<ApplyReport::Kind> Firewall::attempt(const model::Ruleset& desired) {
     }
     const bool elements = verified_ && codec::differ_only_in_elements(*verified_, desired);
     const auto kind = elements ? ApplyReport::Kind::elements : ApplyReport::Kind::full;
-    const auto batch = encode(desired, kind);
+    const auto expected = tries < patient_attempts ? std::optional{picture_->generation} : std::nullopt;
+    const auto batch = encode(desired, kind, expected);
     if (!batch) {
       return fail(batch.error());
     }
     const auto refusals = transact(*batch);
     if (refusals && refusals->empty()) {
+      // Every commit counts one up; a wrong guess costs one refused attempt.
       picture_->generation += batch->bytes.empty() ? 0 : 1;
       return kind;
     }

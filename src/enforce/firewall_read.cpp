@@ -2,6 +2,7 @@
 #include "killswitch/enforce/firewall.hpp"
 
 #include <fmt/format.h>
+#include <algorithm>
 #include <cerrno>
 
 namespace killswitch::enforce {
@@ -96,7 +97,11 @@ Result<std::optional<Firewall::Snapshot>> Firewall::try_snapshot() {
   if (!after) {
     return fail(after.error());
   }
-  if (interrupted || *before != *after) {
+  // Between two dumps another program can have changed our tables, unless they are owned by this very socket.
+  const auto owned = [this](const codec::HeldTable& table) { return table.owner == socket_.port_id(); };
+  const auto& tables = decoder.held();
+  const bool safe = !tables.empty() && std::all_of(tables.begin(), tables.end(), owned);
+  if (interrupted || (*before != *after && !safe)) {
     return std::optional<Snapshot>{};
   }
   auto held = decoder.held();

@@ -84,7 +84,8 @@ private:
   [[nodiscard]] Outcome look();
   [[nodiscard]] codec::TablePlan plan_for(const codec::HeldTable& held, const model::Observation& seen) const;
   [[nodiscard]] std::vector<codec::TablePlan> plans_for(const model::Ruleset& desired) const;
-  [[nodiscard]] Result<codec::Batch> encode(const model::Ruleset& desired, ApplyReport::Kind kind);
+  [[nodiscard]] Result<codec::Batch> encode(const model::Ruleset& desired, ApplyReport::Kind kind,
+                                            std::optional<std::uint32_t> generation);
   [[nodiscard]] Result<ApplyReport::Kind> attempt(const model::Ruleset& desired);
   /// @return sequence number and errno of each refused message; none: committed
   [[nodiscard]] Result<std::vector<codec::KernelReply>> transact(const codec::Batch& batch);
