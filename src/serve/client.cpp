@@ -131,7 +131,7 @@ Outcome Client::watch(std::function<void(const std::string&)> changed, std::func
     return client_fail(owner.error());
   }
   report_present();
-  const auto ran = loop_->run();
+  auto ran = loop_->run();
   if (*lost_) {
     return fail(Error{make_error_code(ClientError::bus_unreachable), "the connection to the system bus was lost"});
   }
