@@ -27,8 +27,8 @@ PURE = {"base", "model", "codec", "decide"}
 LIBRARIES = {
     "libnftnl": {"codec"},
     "libmnl": {"codec", "os"},
-    "nlohmann": {"codec"},
-    "systemd": {"os"},
+    "nlohmann": {"codec", "app"},
+    "systemd": {"os", "app"},
     "CLI": {"app"},
     "fmt": set(FOLDERS),
 }
