@@ -4,6 +4,7 @@
 #include "json_parts.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace killswitch::codec {
 namespace {
@@ -20,28 +21,32 @@ bool is_policy_name(std::string_view name) {
   return !name.empty() && name.size() <= max_name && std::all_of(name.begin(), name.end(), allowed);
 }
 
-/// Why `address` cannot be the address of a resolver behind the tunnel; empty: it can.
+struct SpecialPrefix {
+  std::string_view prefix;
+  std::string_view what;
+};
+/// Addresses that no resolver behind the tunnel has; the first that fits is named.
+/// @source IANA special-purpose address registries (RFC 6890)
+constexpr std::array<SpecialPrefix, 10> special_prefixes{{{"0.0.0.0/8", "an unspecified address"},
+                                                          {"127.0.0.0/8", "a loopback address"},
+                                                          {"169.254.0.0/16", "a link-local address"},
+                                                          {"224.0.0.0/4", "a multicast address"},
+                                                          {"240.0.0.0/4", "a reserved or broadcast address"},
+                                                          {"::/128", "an unspecified address"},
+                                                          {"::1/128", "a loopback address"},
+                                                          {"fe80::/10", "a link-local address"},
+                                                          {"ff00::/8", "a multicast address"},
+                                                          {"::ffff:0:0/96", "an IPv4 address written as IPv6"}}};
+
+/// Why `address` cannot be that of a resolver behind the tunnel; empty: it can.
 std::string_view resolver_objection(const model::IpAddress& address) {
-  const auto& b = address.bytes;
-  const auto zeros = [&](std::size_t from, std::size_t to) {
-    return std::all_of(b.begin() + static_cast<std::ptrdiff_t>(from), b.begin() + static_cast<std::ptrdiff_t>(to),
-                       [](std::uint8_t byte) { return byte == 0; });
-  };
-  if (address.family == model::Family::ipv4) {
-    return b[0] == 0                    ? "an unspecified address"
-           : b[0] == 127                ? "a loopback address"
-           : b[0] == 169 && b[1] == 254 ? "a link-local address"
-           : b[0] >= 240                ? "a reserved or broadcast address"
-           : b[0] >= 224                ? "a multicast address"
-                                        : "";
+  for (const auto& special : special_prefixes) {
+    const auto prefix = model::parse_prefix(special.prefix);
+    if (prefix && prefix->contains(address)) {
+      return special.what;
+    }
   }
-  const bool mapped = zeros(0, 10) && b[10] == 0xff && b[11] == 0xff;
-  return zeros(0, 16)                             ? "an unspecified address"
-         : zeros(0, 15) && b[15] == 1             ? "a loopback address"
-         : b[0] == 0xfe && (b[1] & 0xc0U) == 0x80 ? "a link-local address"
-         : b[0] == 0xff                           ? "a multicast address"
-         : mapped                                 ? "an IPv4 address written as IPv6"
-                                                  : "";
+  return "";
 }
 
 void read_dns(const JsonCursor& dns, Policy& policy) {

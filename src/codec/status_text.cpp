@@ -48,6 +48,7 @@ void list(std::string& text, std::string_view label, const std::vector<std::stri
 template <typename Address>
 std::string addresses_of(const std::vector<Address>& addresses) {
   std::vector<std::string> words;
+  words.reserve(addresses.size());
   for (const auto& address : addresses) {
     words.push_back(model::to_string(address));
   }
@@ -63,7 +64,7 @@ std::string tunnel_of(const model::TunnelStatus& tunnel) {
 }
 
 std::string server_of(const model::TunnelStatus& tunnel) {
-  const auto host = printable(tunnel.server_host);
+  auto host = printable(tunnel.server_host);
   if (!tunnel.server) {
     return host;
   }
@@ -88,6 +89,7 @@ void servers(std::string& text, const Status& status) {
     return;
   }
   std::vector<std::string> lines;
+  lines.reserve(status.servers.size() + 1);
   for (const auto& pinned : status.servers) {
     lines.push_back(pinned_of(pinned));
   }
