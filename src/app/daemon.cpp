@@ -124,11 +124,13 @@ Outcome Daemon::start() {
 void Daemon::start_openvpn_sensor() {
   questions_.emplace(loop_);
   openvpn_.emplace(loop_, [this](Event event) { on_openvpn(std::move(event)); });
+  adopting_ = true;
   for (auto& entry : stored_) {
     if (entry.fd) {
       complain(openvpn_->adopt(entry.name, std::move(entry.fd)));
     }
   }
+  adopting_ = false;
   stored_.clear();
   complain(openvpn_->listen(paths_.management_socket()));
   for (const auto& [name, fd] : openvpn_->descriptors()) {
@@ -140,7 +142,8 @@ void Daemon::start_openvpn_sensor() {
 void Daemon::on_openvpn(Event event) {
   // The kernel told about an interface before OpenVPN did; facts are taken in that order.
   links_->catch_up();
-  if (const auto* opened = std::get_if<ManagementOpened>(&event)) {
+  if (auto* opened = std::get_if<ManagementOpened>(&event)) {
+    opened->adopted = adopting_;
     const auto wanted = sense::OpenVpnSensor::descriptor_name(opened->connection);
     for (const auto& [name, fd] : openvpn_->descriptors()) {
       if (name == wanted) {
@@ -302,6 +305,7 @@ void Daemon::perform(const Effect& effect) {
                  [this](const UseRemote& e) { send(e.connection, codec::encode_remote_mod(e.address, e.port)); },
                  [this](const AcceptRemote& e) { send(e.connection, codec::encode_remote_accept()); },
                  [this](const SkipRemote& e) { send(e.connection, codec::encode_remote_skip()); },
+                 [this](const RestartOpenVpn& e) { send(e.connection, codec::encode_restart()); },
                  [this](const AskPassword& e) { ask_password(e); },
                  [this](const SendChannelPassword& e) { complain(openvpn_->send_channel_password(e.connection)); },
                  [this](const SaveState&) { save(); },

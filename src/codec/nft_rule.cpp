@@ -1,5 +1,7 @@
 #include "killswitch/codec/nft_rule.hpp"
 
+#include "killswitch/codec/nft_batch.hpp"
+
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 
@@ -261,6 +263,16 @@ Problem write_expressions(NetlinkWriter& writer, const model::Rule& rule) {
     writer.put_text(NFTA_OBJREF_IMM_NAME, rule.counter);
   }
   return write_rule_verdict(writer, rule.verdict);
+}
+
+Result<std::vector<std::uint8_t>> encode_expressions(const model::Rule& rule) {
+  std::vector<std::uint8_t> bytes;
+  NetlinkWriter writer{bytes};
+  const Problem problem = write_expressions(writer, rule);
+  if (!problem.empty()) {
+    return fail(problem);
+  }
+  return bytes;
 }
 
 }  // namespace killswitch::codec

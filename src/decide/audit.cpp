@@ -170,6 +170,36 @@ std::vector<Way> ways_out(const World& world) {
   return ways;
 }
 
+/// At egress nothing but the transport, upkeep and its frames may pass, on every link.
+void check_egress(const Ruleset& ruleset, const World& world, const std::vector<Probe>& probes, Violations& found) {
+  const Table* table = nullptr;
+  for (const auto& candidate : ruleset.tables) {
+    if (candidate.family == TableFamily::netdev && candidate.name == table_name) {
+      table = &candidate;
+    }
+  }
+  if (table == nullptr || table->chains.empty()) {
+    return;  // without the feature, or without a link; `status` says which
+  }
+  const auto& devices = table->chains.front().base ? table->chains.front().base->devices : std::vector<std::string>{};
+  for (const auto& [index, link] : world.links) {
+    const bool hardware = link.kind.empty() && index != loopback_ifindex;
+    if (hardware && std::find(devices.begin(), devices.end(), link.name) == devices.end()) {
+      found.push_back(fmt::format("G9: there is no egress hook on {}", link.name));
+    }
+  }
+  if (!ends_in_drop(table->chains.front())) {
+    found.emplace_back("G9: the chain egress does not end in an unconditional drop");
+  }
+  for (const auto& probe : probes) {
+    Packet packet = probe.packet;
+    packet.hook = Hook::egress;
+    if (passes(evaluate(ruleset, packet))) {
+      found.push_back(fmt::format("G9: {} may leave by a packet socket", probe.leak));
+    }
+  }
+}
+
 void check_way(const Ruleset& ruleset, const Way& way, const Probe& probe, Violations& found) {
   for (const Hook hook : {Hook::output, Hook::postrouting, Hook::forward}) {
     Packet packet = probe.packet;
@@ -222,6 +252,7 @@ Violations audit(const Ruleset& ruleset, const World& world) {
   std::erase_if(probes, [&](const Probe& probe) { return is_allowed_transport(world, probe.packet); });
   const auto impostors = impostor_probes(world);
   probes.insert(probes.end(), impostors.begin(), impostors.end());
+  check_egress(ruleset, world, probes, found);
   for (const auto& way : ways_out(world)) {
     for (const auto& probe : probes) {
       check_way(ruleset, way, probe, found);

@@ -17,8 +17,17 @@ constexpr std::int32_t priority_prerouting = -350;
 constexpr std::int32_t priority_filter = 0;
 constexpr std::int32_t priority_postrouting = 300;
 
+/// A guest's end of docker0 or virbr0: what the bridge sends there stays in this machine.
+bool is_guest_port(const Link& link, const World& world, std::optional<IfIndex> tunnel) {
+  if (!link.master) {
+    return false;
+  }
+  const auto bridge = world.links.find(*link.master);
+  return bridge != world.links.end() && classify(bridge->second, world.links, tunnel) == LinkClass::internal;
+}
+
 Context context_of(const World& world) {
-  Context context{world, world.settings.policy, transport_endpoints(world), transport_users(world), {}, {}, {}};
+  Context context{world, world.settings.policy, transport_endpoints(world), transport_users(world), {}, {}, {}, {}};
   if (world.trusted) {
     // Trust is only as good as the link that is there now.
     const auto link = world.links.find(world.trusted->index);
@@ -29,10 +38,18 @@ Context context_of(const World& world) {
   }
   const auto tunnel_index = context.tunnel ? std::optional{context.tunnel->index} : std::nullopt;
   for (const auto& [index, link] : world.links) {
-    if (classify(link, world.links, tunnel_index) == LinkClass::internal) {
-      context.internal.push_back(index);
+    switch (classify(link, world.links, tunnel_index)) {
+      case LinkClass::internal: context.internal.push_back(index); break;
+      case LinkClass::link:
+        if (!is_guest_port(link, world, tunnel_index)) {
+          context.egress_devices.push_back(link.name);
+        }
+        break;
+      case LinkClass::loopback:
+      case LinkClass::tunnel: break;
     }
   }
+  std::sort(context.egress_devices.begin(), context.egress_devices.end());
   return context;
 }
 
@@ -157,8 +174,8 @@ Chain input_chain(const Context& context) {
 
 Chain output_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::oif, "output_by_interface")};
-  append(rules, transport_out(context));
-  append(rules, upkeep_out(context.policy));
+  append(rules, transport_out(context, Layer::packets));
+  append(rules, upkeep_out(context.policy, Layer::packets));
   append(rules, refuse_by_class());
   rules.push_back(final_drop("other", "G1: end of the chain"));
   return base_chain("output", Hook::output, priority_filter, std::move(rules));
@@ -173,8 +190,8 @@ Chain forward_chain() {
 
 Chain postrouting_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::oif, "postrouting_by_interface")};
-  append(rules, transport_out(context));
-  append(rules, upkeep_out(context.policy));
+  append(rules, transport_out(context, Layer::packets));
+  append(rules, upkeep_out(context.policy, Layer::packets));
   rules.push_back(final_drop("other", "G1: final verdict, after NAT and re-routing"));
   return base_chain("postrouting", Hook::postrouting, priority_postrouting, std::move(rules));
 }
@@ -243,7 +260,11 @@ Ruleset compile(const World& world) {
   table.chains.push_back(forward_chain());
   table.chains.push_back(output_chain(context));
   table.chains.push_back(postrouting_chain(context));
-  return Ruleset{{std::move(table)}};
+  Ruleset ruleset{{std::move(table)}};
+  if (world.kernel.egress) {
+    ruleset.tables.push_back(egress_table(context));
+  }
+  return ruleset;
 }
 
 Ruleset block_all(const KernelFeatures& kernel) {

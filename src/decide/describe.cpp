@@ -147,6 +147,10 @@ void warn(const World& world, Lines& warnings) {
         "this kernel cannot keep a table owned (NFT_TABLE_F_PERSIST, Linux 6.9): another program's `nft flush "
         "ruleset` would open the machine (G5)");
   }
+  if (!world.kernel.egress) {
+    warnings.emplace_back(
+        "this kernel has no netdev egress hook: packet sockets, bridges and macvlan can go around (G9)");
+  }
   if (!world.kernel.fib) {
     warnings.emplace_back(
         "this kernel has no nft fib: packets for another interface's address are not told apart before input (G11)");
@@ -173,6 +177,11 @@ TunnelStatus tunnel_status(const World& world) {
   return tunnel;
 }
 
+bool holds_egress_chain(const Ruleset& ruleset) {
+  return std::any_of(ruleset.tables.begin(), ruleset.tables.end(),
+                     [](const Table& table) { return table.family == TableFamily::netdev && !table.chains.empty(); });
+}
+
 bool carries_ipv6(const World& world) {
   return world.trusted && std::any_of(world.trusted->report.addresses.begin(), world.trusted->report.addresses.end(),
                                       [](const auto& entry) { return entry.address.family == Family::ipv6; });
@@ -192,6 +201,7 @@ Status describe(const World& world) {
   if (world.observation) {
     status.ownership = world.observation->ownership;
     status.blocked = world.observation->counters;
+    status.egress_hook = holds_egress_chain(world.observation->ruleset);
   }
   warn(world, status.warnings);
   if (!world.enabled) {

@@ -1,6 +1,7 @@
 #include "killswitch/decide/evaluate.hpp"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <vector>
 
@@ -31,10 +32,11 @@ std::optional<Value> address(const IpAddress& value, Family family) {
 
 std::optional<Value> bytes_of(const Packet& packet, const Operand& operand) {
   const std::size_t end = std::size_t{operand.offset} + operand.length;
-  if (operand.base != PayloadBase::transport || end > packet.transport.size()) {
+  const Bytes& bytes = operand.base == PayloadBase::network ? packet.network : packet.transport;
+  if (operand.base == PayloadBase::link || end > bytes.size()) {
     return std::nullopt;
   }
-  const auto first = packet.transport.begin() + operand.offset;
+  const auto first = bytes.begin() + operand.offset;
   return Bytes{first, first + operand.length};
 }
 
@@ -53,7 +55,16 @@ std::optional<std::uint32_t> icmp_type_of(const Packet& packet, std::uint8_t pro
   return *packet.icmp_type;
 }
 
+bool is_of_any_frame(Field field) {
+  constexpr std::array fields = {Field::iif,        Field::oif,  Field::iifkind, Field::oifkind,
+                                 Field::ether_type, Field::mark, Field::skuid};
+  return std::find(fields.begin(), fields.end(), field) != fields.end();
+}
+
 std::optional<Value> load(const Packet& packet, const Operand& operand) {
+  if (packet.ether_type != 0 && !is_of_any_frame(operand.field)) {
+    return std::nullopt;
+  }
   const bool is_ipv4 = packet.destination.family == Family::ipv4;
   switch (operand.field) {
     case Field::iif: return number(interface_number(packet.iif));
@@ -61,7 +72,8 @@ std::optional<Value> load(const Packet& packet, const Operand& operand) {
     case Field::iifkind: return text(packet.iifkind);
     case Field::oifkind: return text(packet.oifkind);
     case Field::nfproto: return Value{is_ipv4 ? nfproto_ipv4 : nfproto_ipv6};
-    case Field::ether_type: return Value{is_ipv4 ? ether_type_ipv4 : ether_type_ipv6};
+    case Field::ether_type:
+      return Value{packet.ether_type != 0 ? packet.ether_type : is_ipv4 ? ether_type_ipv4 : ether_type_ipv6};
     case Field::l4proto: return Value{std::uint32_t{packet.protocol}};
     case Field::mark: return Value{packet.mark};
     case Field::skuid: return number(packet.uid);
@@ -228,9 +240,6 @@ private:
 
 Evaluation evaluate(const Ruleset& ruleset, const Packet& packet) {
   for (const auto& table : ruleset.tables) {
-    if (table.family != TableFamily::inet) {
-      continue;
-    }
     for (const auto& chain : table.chains) {
       if (chain.base && chain.base->hook == packet.hook) {
         return Interpreter{table, packet}.run(chain);

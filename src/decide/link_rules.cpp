@@ -12,20 +12,32 @@ Operand l4() {
   return field(Field::l4proto);
 }
 
-Rule neighbour_discovery(std::uint32_t type, Matches more, const char* what) {
+// In the netdev family nfproto says "netdev"; what a frame carries stands in its EtherType.
+constexpr std::uint32_t ether_type_ipv4 = 0x0800;
+constexpr std::uint32_t ether_type_ipv6 = 0x86dd;
+
+Match ipv4(Layer layer) {
+  return layer == Layer::packets ? decide::ipv4() : equal(Field::ether_type, ether_type_ipv4);
+}
+
+Match ipv6(Layer layer) {
+  return layer == Layer::packets ? decide::ipv6() : equal(Field::ether_type, ether_type_ipv6);
+}
+
+Rule neighbour_discovery(Layer layer, std::uint32_t type, Matches more, const char* what) {
   // Hop limit 255 proves that the packet did not come through, and will not go beyond, a router (RFC 4861).
-  Matches matches = {ipv6(), l4proto(ip_protocol::icmpv6), equal(Field::icmpv6_type, type),
+  Matches matches = {ipv6(layer), l4proto(ip_protocol::icmpv6), equal(Field::icmpv6_type, type),
                      equal(Field::ip6_hoplimit, 255U)};
   return rule(both(std::move(matches), more), accept(), std::string{"G1: link upkeep, "} + what);
 }
 
 }  // namespace
 
-Rules transport_out(const Context& context) {
+Rules transport_out(const Context& context, Layer layer) {
   const auto mark = equal(Field::mark, transport_mark(context.world));
   const auto users = in_set({field(Field::skuid)}, "transport_users");
-  const Matches to4 = {ipv4(), in_set({field(Field::ip_daddr), l4(), field(Field::th_dport)}, "transport4")};
-  const Matches to6 = {ipv6(), in_set({field(Field::ip6_daddr), l4(), field(Field::th_dport)}, "transport6")};
+  const Matches to4 = {ipv4(layer), in_set({field(Field::ip_daddr), l4(), field(Field::th_dport)}, "transport4")};
+  const Matches to6 = {ipv6(layer), in_set({field(Field::ip6_daddr), l4(), field(Field::th_dport)}, "transport6")};
   Rules rules;
   rules.push_back(rule(both({mark}, to4), accept(), "G1: VPN transport, marked by OpenVPN"));
   rules.push_back(rule(both({mark}, to6), accept(), "G1 G8: VPN transport over IPv6, marked by OpenVPN"));
@@ -36,18 +48,19 @@ Rules transport_out(const Context& context) {
   return rules;
 }
 
-Rules upkeep_out(const Policy& policy) {
+Rules upkeep_out(const Policy& policy, Layer layer) {
   Rules rules;
   if (policy.dhcp) {
-    rules.push_back(rule({ipv4(), l4proto(ip_protocol::udp), sport(68), dport(67)}, accept(), "G1: link upkeep, DHCP"));
-    rules.push_back(rule(
-        {ipv6(), l4proto(ip_protocol::udp), sport(546), dport(547), in_set({field(Field::ip6_daddr)}, "link_local6")},
-        accept(), "G1: link upkeep, DHCPv6"));
+    rules.push_back(
+        rule({ipv4(layer), l4proto(ip_protocol::udp), sport(68), dport(67)}, accept(), "G1: link upkeep, DHCP"));
+    rules.push_back(rule({ipv6(layer), l4proto(ip_protocol::udp), sport(546), dport(547),
+                          in_set({field(Field::ip6_daddr)}, "link_local6")},
+                         accept(), "G1: link upkeep, DHCPv6"));
   }
   if (policy.neighbour_discovery) {
-    rules.push_back(neighbour_discovery(135, {}, "neighbour solicitation"));
-    rules.push_back(neighbour_discovery(136, {}, "neighbour advertisement"));
-    rules.push_back(neighbour_discovery(133, {}, "router solicitation"));
+    rules.push_back(neighbour_discovery(layer, 135, {}, "neighbour solicitation"));
+    rules.push_back(neighbour_discovery(layer, 136, {}, "neighbour advertisement"));
+    rules.push_back(neighbour_discovery(layer, 133, {}, "router solicitation"));
   }
   return rules;
 }
@@ -56,14 +69,15 @@ Rules upkeep_in(const Policy& policy) {
   const auto from_link = in_set({field(Field::ip6_saddr)}, "link_local6");
   Rules rules;
   if (policy.dhcp) {
-    rules.push_back(rule({ipv4(), l4proto(ip_protocol::udp), sport(67), dport(68)}, accept(), "G11: answer to DHCP"));
-    rules.push_back(rule({ipv6(), l4proto(ip_protocol::udp), sport(547), dport(546), from_link}, accept(),
+    rules.push_back(
+        rule({decide::ipv4(), l4proto(ip_protocol::udp), sport(67), dport(68)}, accept(), "G11: answer to DHCP"));
+    rules.push_back(rule({decide::ipv6(), l4proto(ip_protocol::udp), sport(547), dport(546), from_link}, accept(),
                          "G11: answer to DHCPv6"));
   }
   if (policy.neighbour_discovery) {
-    rules.push_back(neighbour_discovery(135, {}, "neighbour solicitation from the link"));
-    rules.push_back(neighbour_discovery(136, {}, "neighbour advertisement from the link"));
-    rules.push_back(neighbour_discovery(134, {from_link}, "router advertisement"));
+    rules.push_back(neighbour_discovery(Layer::packets, 135, {}, "neighbour solicitation from the link"));
+    rules.push_back(neighbour_discovery(Layer::packets, 136, {}, "neighbour advertisement from the link"));
+    rules.push_back(neighbour_discovery(Layer::packets, 134, {from_link}, "router advertisement"));
   }
   return rules;
 }
@@ -79,14 +93,14 @@ Rules transport_in() {
   auto error6 = equal(Field::icmpv6_type, 0U);
   error6.mask = icmpv6_informational;
   return {
-      rule({ipv4(), in_set({field(Field::ip_saddr), l4(), field(Field::th_sport)}, "transport4")}, accept(),
+      rule({decide::ipv4(), in_set({field(Field::ip_saddr), l4(), field(Field::th_sport)}, "transport4")}, accept(),
            "G11: answer of the VPN server"),
-      rule({ipv6(), in_set({field(Field::ip6_saddr), l4(), field(Field::th_sport)}, "transport6")}, accept(),
+      rule({decide::ipv6(), in_set({field(Field::ip6_saddr), l4(), field(Field::th_sport)}, "transport6")}, accept(),
            "G11: answer of the VPN server over IPv6"),
-      rule({ipv4(), l4proto(ip_protocol::icmp), equal(Field::icmp_type, icmp_unreachable),
+      rule({decide::ipv4(), l4proto(ip_protocol::icmp), equal(Field::icmp_type, icmp_unreachable),
             in_set(quoted4, "transport4")},
            accept(), "G11: ICMP error about the VPN transport"),
-      rule({ipv6(), l4proto(ip_protocol::icmpv6), error6, in_set(quoted6, "transport6")}, accept(),
+      rule({decide::ipv6(), l4proto(ip_protocol::icmpv6), error6, in_set(quoted6, "transport6")}, accept(),
            "G11: ICMPv6 error about the VPN transport"),
   };
 }

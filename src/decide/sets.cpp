@@ -110,13 +110,49 @@ Set dispatch_map(const Context& context, const Dispatch& dispatch) {
 
 }  // namespace
 
-std::vector<Set> sets_of(const Context& context) {
-  const auto resolvers = tunnel_resolvers(context.world);
-  const auto addresses = announced_addresses(context);
+namespace {
+
+Set users_set(const Context& context) {
   Set users = plain_set("transport_users", {KeyType::uid});
   for (const auto uid : context.users) {
     users.elements.push_back({{number(uid)}, {}});
   }
+  return users;
+}
+
+/// Where link-local IPv6 goes: neighbours, and the group of all DHCPv6 servers (RFC 8415).
+Set link_local_set() {
+  return prefix_set("link_local6", KeyType::ipv6_addr,
+                    {prefix6({0xfe, 0x80}, 10), prefix6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2}, 128)});
+}
+
+/// The servers without their ports, for fragments that show none.
+Set server_set(std::string name, Family family, const Context& context) {
+  std::vector<IpAddress> addresses;
+  for (const auto& endpoint : context.endpoints) {
+    if (addresses.empty() || addresses.back() != endpoint.address) {
+      addresses.push_back(endpoint.address);
+    }
+  }
+  return address_set(std::move(name), family, addresses);
+}
+
+}  // namespace
+
+std::vector<Set> egress_sets_of(const Context& context) {
+  return {
+      transport_set("transport4", Family::ipv4, context.endpoints),
+      transport_set("transport6", Family::ipv6, context.endpoints),
+      users_set(context),
+      server_set("servers4", Family::ipv4, context),
+      server_set("servers6", Family::ipv6, context),
+      link_local_set(),
+  };
+}
+
+std::vector<Set> sets_of(const Context& context) {
+  const auto resolvers = tunnel_resolvers(context.world);
+  const auto addresses = announced_addresses(context);
   Set internal = plain_set("internal_interfaces", {KeyType::ifindex});
   for (const auto index : context.internal) {
     internal.elements.push_back({{number(index.number)}, {}});
@@ -124,7 +160,7 @@ std::vector<Set> sets_of(const Context& context) {
   return {
       transport_set("transport4", Family::ipv4, context.endpoints),
       transport_set("transport6", Family::ipv6, context.endpoints),
-      users,
+      users_set(context),
       internal,
       service_set("dns_ports", {53, 853}),
       service_set("name_ports", {53, 137, 138, 139, 853, 5353, 5355}),
@@ -135,8 +171,7 @@ std::vector<Set> sets_of(const Context& context) {
       prefix_set("local4", KeyType::ipv4_addr,
                  {prefix4({10, 0, 0, 0}, 8), prefix4({169, 254, 0, 0}, 16), prefix4({172, 16, 0, 0}, 12),
                   prefix4({192, 168, 0, 0}, 16), prefix4({224, 0, 0, 0}, 4), prefix4({255, 255, 255, 255}, 32)}),
-      prefix_set("link_local6", KeyType::ipv6_addr,
-                 {prefix6({0xfe, 0x80}, 10), prefix6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2}, 128)}),
+      link_local_set(),
       dispatch_map(context, {"prerouting_by_interface", accept(), accept(), accept()}),
       dispatch_map(context, {"input_by_interface", accept(), go_to("input_tunnel"), go_to("input_internal")}),
       dispatch_map(context, {"forward_by_interface", {}, go_to("forward_tunnel"), go_to("forward_internal")}),

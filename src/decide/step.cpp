@@ -70,6 +70,7 @@ struct Stepper {
     world.openvpn_error.clear();
     world.observation.reset();
     effects.emplace_back(SaveState{});
+    answer_waiting(world, effects);
   }
 
   void on(const DisableRequested& /*event*/) {
@@ -82,6 +83,7 @@ struct Stepper {
     world.state_error.clear();
     world.observation.reset();
     effects.emplace_back(SaveState{});
+    answer_waiting(world, effects);
   }
 
   void on(const KernelProbed& event) { world.kernel = event.features; }

@@ -83,6 +83,11 @@ void answer_unpinned(Conversation& talk, const RemoteQuery& query) {
     talk.effects.push_back(AcceptRemote{talk.connection});
     return;
   }
+  if (transport_endpoints(talk.world).empty()) {
+    // OpenVPN exits when every remote is skipped; unanswered, it waits until somebody names a server.
+    talk.peer.unanswered = query;
+    return;
+  }
   const auto family = !query.family ? "" : *query.family == Family::ipv4 ? " IPv4" : " IPv6";
   talk.world.openvpn_error = fmt::format("OpenVPN wants {}:{}/{}, but no{} address of it is pinned", query.host,
                                          query.port.number, to_string(query.protocol), family);
@@ -90,6 +95,7 @@ void answer_unpinned(Conversation& talk, const RemoteQuery& query) {
 }
 
 void handle(Conversation& talk, const RemoteQuery& query) {
+  talk.peer.unanswered.reset();
   if (!talk.world.enabled) {
     talk.effects.push_back(AcceptRemote{talk.connection});
     return;
@@ -111,7 +117,10 @@ void handle(Conversation& talk, const management::State& message) {
   talk.peer.detail = message.detail;
   if (message.name == "CONNECTED") {
     talk.world.openvpn_error.clear();
+  } else if (talk.peer.adopted) {
+    talk.effects.push_back(RestartOpenVpn{talk.connection});
   }
+  talk.peer.adopted = false;
 }
 
 void handle(Conversation& talk, const TunnelUp& message) {
@@ -177,7 +186,10 @@ void forget_report(World& world) {
 }
 
 void on_management(World& world, const ManagementOpened& event, Effects& effects) {
-  world.peers[event.connection] = ManagementPeer{event.direction, {}, {}, false, {}};
+  ManagementPeer peer;
+  peer.direction = event.direction;
+  peer.adopted = event.adopted;
+  world.peers[event.connection] = std::move(peer);
   if (world.report && !world.reporter) {
     world.reporter = event.connection;  // the connection outlived our restart, or a new OpenVPN will announce anew
   }
@@ -188,6 +200,15 @@ void on_management(World& world, const ManagementClosed& event, Effects& /*effec
   world.peers.erase(event.connection);
   if (world.reporter == event.connection) {
     forget_report(world);
+  }
+}
+
+void answer_waiting(World& world, Effects& effects) {
+  for (auto& [connection, peer] : world.peers) {
+    if (peer.unanswered) {
+      Conversation talk{world, connection, peer, effects};
+      handle(talk, RemoteQuery{*peer.unanswered});
+    }
   }
 }
 

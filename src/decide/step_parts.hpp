@@ -11,6 +11,8 @@ namespace killswitch::decide {
 
 using Effects = std::vector<model::Effect>;
 
+/// Answers what OpenVPN asked while no server was known.
+void answer_waiting(model::World& world, Effects& effects);
 void forget_report(model::World& world);
 void on_management(model::World& world, const model::ManagementOpened& event, Effects& effects);
 void on_management(model::World& world, const model::ManagementClosed& event, Effects& effects);

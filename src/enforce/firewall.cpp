@@ -101,7 +101,7 @@ Outcome Firewall::probe() {
   if (replies->empty() || has_errno(*replies, EPERM)) {
     return fail(EPERM, "firewall: nf_tables does not answer this process: it needs CAP_NET_ADMIN");
   }
-  features_ = {accepted(probe.owner), accepted(probe.owner_persist), accepted(probe.fib)};
+  features_ = {accepted(probe.owner), accepted(probe.owner_persist), accepted(probe.fib), accepted(probe.egress)};
   return done();
 }
 

@@ -57,7 +57,7 @@ inline model::World laptop_blocked() {
   world.links[bridge] = link(bridge, "docker0", "bridge");
   world.links[guest] = link(guest, "veth0", "veth");
   world.links[guest].master = bridge;
-  world.kernel = {true, true, true};
+  world.kernel = {true, true, true, true};
   return world;
 }
 
@@ -80,7 +80,8 @@ inline model::Link tun0(model::IfIndex index = tunnel) {
 /// OpenVPN runs with our snippet and waits for the server.
 inline model::World laptop_connecting() {
   auto world = laptop_blocked();
-  world.peers[{1}] = {model::management::Direction::openvpn_connected, "WAIT", "", false, {}};
+  world.peers[{1}].direction = model::management::Direction::openvpn_connected;
+  world.peers[{1}].state = "WAIT";
   return world;
 }
 

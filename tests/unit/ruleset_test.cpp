@@ -229,8 +229,10 @@ TEST_CASE("A change of server changes set elements only", "[compile]") {
   auto after = decide::compile(world);
   CHECK(before != after);
   for (auto* ruleset : {&before, &after}) {
-    for (auto& set : ruleset->tables[0].sets) {
-      set.elements.clear();
+    for (auto& table : ruleset->tables) {
+      for (auto& set : table.sets) {
+        set.elements.clear();
+      }
     }
   }
   CHECK(before == after);
@@ -284,4 +286,48 @@ TEST_CASE("The audit accepts what compile makes and notices what is wrong", "[au
     output->rules.insert(output->rules.begin() + 1, users);
   }
   CHECK_FALSE(decide::audit(ruleset, world).empty());
+}
+
+TEST_CASE("At the egress of links only the transport, upkeep and its frames pass", "[compile]") {
+  const auto world = laptop_protected();
+  const auto ruleset = decide::compile(world);
+  REQUIRE(ruleset.tables.size() == 2);
+  const auto& chain = ruleset.tables[1].chains.at(0);
+  // Neither loopback, nor the tunnel, nor the guests' bridge and its ports.
+  CHECK(chain.base->devices == std::vector<std::string>{"wlo1"});
+  const auto leaves_link = [&](const Packet& packet) {
+    Packet frame = packet;
+    frame.hook = Hook::egress;
+    return decide::passes(decide::evaluate(ruleset, frame));
+  };
+  Packet transport = outgoing({"", wifi, server4, udp, 1194, 0, mark}, Hook::egress, world);
+  CHECK(leaves_link(transport));
+  transport.mark = 0;
+  CHECK_FALSE(leaves_link(transport));
+
+  Packet frame;
+  for (const auto& [type, passes] : {std::pair{0x0806U, true}, {0x888eU, true}, {0x88b5U, false}, {0x8100U, false}}) {
+    CAPTURE(type);
+    frame.ether_type = type;
+    CHECK(leaves_link(frame) == passes);
+  }
+
+  SECTION("a fragment behind the first passes to the server only") {
+    Packet fragment;
+    fragment.destination = ip(server4);
+    fragment.mark = mark;
+    fragment.network.assign(20, 0);
+    fragment.network[7] = 1;
+    CHECK(leaves_link(fragment));
+    fragment.network[7] = 0;
+    CHECK_FALSE(leaves_link(fragment));
+    fragment.network[7] = 1;
+    fragment.destination = ip("203.0.113.7");
+    CHECK_FALSE(leaves_link(fragment));
+  }
+  SECTION("without the feature there is no such table") {
+    auto old = world;
+    old.kernel.egress = false;
+    CHECK(decide::compile(old).tables.size() == 1);
+  }
 }

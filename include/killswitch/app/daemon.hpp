@@ -87,6 +87,7 @@ private:
 
   std::optional<sense::LinkSensor> links_;
   std::optional<sense::OpenVpnSensor> openvpn_;
+  bool adopting_{false};  ///< connections that open now were kept by the service manager
   std::optional<sense::AskPassword> questions_;
   std::optional<os::Bus> bus_;
   std::optional<serve::Manager> manager_;

@@ -20,7 +20,7 @@ using Problem = std::string;
 [[nodiscard]] Problem write_expressions(NetlinkWriter& writer, const model::Rule& rule);
 
 /// Appends NFTA_DATA_VERDICT, for a verdict that needs no other expression: accept, drop, jump, goto, return.
-[[nodiscard]] Problem write_verdict(NetlinkWriter& writer, const model::Verdict& verdict);
+Problem write_verdict(NetlinkWriter& writer, const model::Verdict& verdict);
 
 /// The mask that stands before the comparison: given by the match, or by the length of a prefix.
 [[nodiscard]] std::optional<EncodedValue> encode_mask(const ValueForm& form, const model::Match& match);

@@ -15,7 +15,8 @@ struct Evaluation {
   bool operator==(const Evaluation&) const = default;
 };
 
-/// Runs the base chain at `packet.hook` of the inet table. A field that the packet lacks matches nothing.
+/// Runs the base chain that stands at `packet.hook`; at egress, as if the device were among its devices. A field that
+/// the packet lacks matches nothing.
 [[nodiscard]] Evaluation evaluate(const model::Ruleset& ruleset, const model::Packet& packet);
 
 [[nodiscard]] inline bool passes(const Evaluation& evaluation) {

@@ -27,6 +27,9 @@ struct AcceptRemote {
 struct SkipRemote {
   management::ConnectionId connection;
 };  ///< remote SKIP
+struct RestartOpenVpn {
+  management::ConnectionId connection;
+};  ///< SIGUSR1: it asks anew what it had asked a daemon that is gone
 struct AskPassword {
   management::ConnectionId connection;
   std::string realm;
@@ -41,7 +44,7 @@ struct LogLine {
   std::string text;
 };
 
-using Effect = std::variant<SubscribeManagement, ReleaseHold, UseRemote, AcceptRemote, SkipRemote, AskPassword,
-                            SendChannelPassword, SaveState, LogLine>;
+using Effect = std::variant<SubscribeManagement, ReleaseHold, UseRemote, AcceptRemote, SkipRemote, RestartOpenVpn,
+                            AskPassword, SendChannelPassword, SaveState, LogLine>;
 
 }  // namespace killswitch::model

@@ -42,6 +42,7 @@ struct LinksUnknown {
 struct ManagementOpened {
   management::ConnectionId connection;
   management::Direction direction;
+  bool adopted{false};  ///< kept over a restart of the daemon
 };
 struct ManagementClosed {
   management::ConnectionId connection;

@@ -15,6 +15,7 @@ struct KernelFeatures {
   bool owner{false};    ///< NFT_TABLE_F_OWNER: other programs cannot touch the table while its socket lives
   bool persist{false};  ///< NFT_TABLE_F_PERSIST: the table outlives its owner
   bool fib{false};      ///< `fib daddr . iif type`
+  bool egress{false};   ///< the netdev egress hook: packet sockets, bridges, macvlan
   bool operator==(const KernelFeatures&) const = default;
 };
 

@@ -15,6 +15,7 @@ struct Packet {
   std::optional<IfIndex> oif;
   std::string iifkind;
   std::string oifkind;
+  std::uint32_t ether_type{0};  ///< of frames that are not IP (ARP 0x0806, …); 0: IP
   IpAddress source;
   IpAddress destination;
   std::uint8_t protocol{17};        ///< IP protocol number
@@ -26,6 +27,7 @@ struct Packet {
   std::optional<std::uint32_t> uid;  ///< nothing: no socket (forwarded, kernel-made)
   std::uint32_t fib_type{0};         ///< RTN_LOCAL 2, RTN_UNICAST 1, …
   std::uint32_t ct_state{0};
+  Bytes network;    ///< bytes from the network header on; may be empty
   Bytes transport;  ///< bytes from the transport header on; may be empty
   bool operator==(const Packet&) const = default;
 };

@@ -17,8 +17,10 @@ struct ManagementPeer {
   management::Direction direction{management::Direction::openvpn_connected};
   std::string state;  ///< last >STATE: name; empty: none yet
   std::string detail;
-  bool holding{false};                            ///< OpenVPN waits for its release
-  std::map<std::string, std::uint32_t> attempts;  ///< per queried remote: how many addresses were handed out
+  bool holding{false};                                ///< OpenVPN waits for its release
+  bool adopted{false};                                ///< kept over our restart; what it had asked before is lost
+  std::optional<management::RemoteQuery> unanswered;  ///< OpenVPN waits until a server is known
+  std::map<std::string, std::uint32_t> attempts;      ///< per queried remote: how many addresses were handed out
   bool operator==(const ManagementPeer&) const = default;
 };
 
