@@ -189,7 +189,11 @@ TEST_CASE("from one shape to another and back: chains, sets, maps and counters c
   auto firewall = open_firewall();
   auto small = drop_all("G1");
   small.tables[0].sets.push_back({"marks", {model::KeyType::uid}, false, false, {{{5U}, {}}}});  // of another key
-  for (const auto& ruleset : {samples::everything(), small, samples::realistic(7), small}) {
+  auto elsewhere = drop_all("G1");
+  elsewhere.tables[0].chains[0].base->priority = 50;  // a base chain in another place is another chain
+  auto inner = drop_all("G1");
+  inner.tables[0].chains[0].base.reset();
+  for (const auto& ruleset : {samples::everything(), small, samples::realistic(7), small, elsewhere, inner, small}) {
     apply(firewall, ruleset);
     verify(firewall, ruleset);
   }
