@@ -25,7 +25,8 @@ main() {
 	local preset=$1
 	shift
 	cd "$PROJECT"
-	as_owner cmake --preset "$preset" --log-level=WARNING >/dev/null
+	# the programs know where their data is: a build for /usr, as packages are
+	as_owner cmake --preset "$preset" -DCMAKE_INSTALL_PREFIX=/usr --log-level=WARNING >/dev/null
 	as_owner cmake --build --preset "$preset" --parallel "${JOBS:-$(nproc)}" ${1:+--target "$@"}
 }
 

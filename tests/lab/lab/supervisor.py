@@ -44,6 +44,12 @@ class Supervisor:
         for descriptor in (0, self._wake, self._notify.fileno()):
             self._poll.register(descriptor, select.EPOLLIN)
         self._start()
+        try:
+            self._serve()
+        finally:
+            self._stop()
+
+    def _serve(self) -> None:
         open_input = True
         while open_input:
             ready = {descriptor for descriptor, _ in self._poll.poll()}
@@ -58,7 +64,6 @@ class Supervisor:
                 self._reap()
             if 0 in ready:
                 open_input = self._obey()
-        self._stop()
 
     def _start(self) -> None:
         child = os.fork()
@@ -115,9 +120,16 @@ class Supervisor:
                 continue
             os.set_inheritable(descriptor, False)
             self._store.append((name, descriptor))
-            if watch:  # as systemd does: an error or hang-up on a kept descriptor removes it, unless FDPOLL=0
-                self._poll.register(descriptor, 0)
+            if watch:
+                self._watch(descriptor)
             _say("stored", name=name)
+
+    def _watch(self, descriptor: int) -> None:
+        """As systemd does: an error or hang-up on a kept descriptor removes it, unless it came with FDPOLL=0."""
+        try:
+            self._poll.register(descriptor, 0)
+        except PermissionError:
+            pass  # files cannot be watched, and have neither errors nor hang-ups
 
     def _remove(self, name: str) -> None:
         for kept_name, descriptor in list(self._store):
