@@ -1,7 +1,9 @@
 // How long a full replacement and an element update take, from the value to the kernel's acknowledgement.
 // Run in a network namespace of its own: unshare --net firewall_bench [--json] [ROUNDS]
+#include "killswitch/decide/compile.hpp"
 #include "killswitch/enforce/firewall.hpp"
-#include "support/nft_samples.hpp"
+#include "support/process.hpp"
+#include "support/worlds.hpp"
 
 #include <fmt/format.h>
 #include <algorithm>
@@ -54,6 +56,15 @@ std::size_t rules_of(const model::Ruleset& ruleset) {
   return count;
 }
 
+/// A laptop whose tunnel stands, with its server at this address.
+model::Ruleset compiled(const char* server, const model::KernelFeatures& features) {
+  model::World world = test::laptop_protected();
+  world.settings.remotes = {test::pinned("vpn.example.test", std::nullopt, server)};
+  world.report->server->address = test::ip(server);
+  world.kernel = features;
+  return decide::compile(world);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -67,7 +78,12 @@ int main(int argc, char** argv) {
   if (!firewall) {
     give_up(firewall.error());
   }
-  const model::Ruleset rulesets[] = {samples::realistic(49), samples::realistic(50)};
+  // The link of the sample world: its egress chain wants a device.
+  if (testing::shell("ip link add wlo1 type veth peer name far").status != 0) {
+    give_up({{}, "the link wlo1 cannot be made: run in a network namespace of its own"});
+  }
+  const model::Ruleset rulesets[] = {compiled("198.51.100.49", firewall->features()),
+                                     compiled("198.51.100.50", firewall->features())};
   std::vector<double> full;
   std::vector<double> elements;
   std::vector<double> read_back;
