@@ -90,10 +90,11 @@ private:
   }
   /// Padding is zero because the buffer grows by zeros.
   char* attribute(std::uint16_t type, std::size_t size) {
-    append(nlattr{static_cast<std::uint16_t>(NLA_HDRLEN + size), type});
+    const nlattr header{static_cast<std::uint16_t>(NLA_HDRLEN + size), type};
     const std::size_t at = out_.size();
-    out_.resize(at + NLMSG_ALIGN(size));
-    return reinterpret_cast<char*>(out_.data()) + at;
+    out_.resize(at + NLA_HDRLEN + NLMSG_ALIGN(size));
+    std::memcpy(out_.data() + at, &header, sizeof header);
+    return reinterpret_cast<char*>(out_.data()) + at + NLA_HDRLEN;
   }
 
   std::vector<std::uint8_t>& out_;
