@@ -6,6 +6,7 @@ demonstrate.py --bin-dir DIR. Ends with 1 if anything leaked with the kill switc
 
 import argparse
 import os
+import re
 import signal
 import socket
 import sys
@@ -24,7 +25,6 @@ from lab.trial import Trial  # noqa: E402
 from lab.waiting import LabError, until  # noqa: E402
 
 _SECONDS = 3.0
-_RULE_LINES = 48
 
 TOPOLOGY = """
   ┌────────────┐      ┌──────────────┐      ┌──────────────┐      ┌───────────────────┐
@@ -81,8 +81,8 @@ class Demonstration:
         without = self._without()
         with_lock = self._with()
         self._table(without, with_lock)
-        self._show_command("status")
-        self._show_command("rules", lines=_RULE_LINES)
+        self._show_status()
+        self._show_rules()
         if not without:
             raise LabError("nothing leaked even without the kill switch: the demonstration proves nothing")
         return 1 if with_lock else 0
@@ -104,6 +104,8 @@ class Demonstration:
         self._screen.command("killswitch connect client.ovpn")
         client = self._laptop.connect()
         self._screen.say(f"connected; a host on the internet sees this laptop as {self._seen_as()}")
+        self._screen.command("killswitch status")
+        self._print_indented(self._laptop.killswitch("status"))
         leaked = self._kill_under_traffic(client)
         self._say_total(leaked)
         return leaked
@@ -150,16 +152,22 @@ class Demonstration:
         totals = [self._screen.number(sum(counter.values())) for counter in (without, with_lock)]
         self._screen.say(f"{'all':28}{totals[0]}{' ' * 14}{totals[1]}")
 
-    def _show_command(self, *words: str, lines: int | None = None) -> None:
-        self._screen.title(f"killswitch {' '.join(words)}")
-        self._print_indented(self._laptop.killswitch(*words), lines)
+    def _show_status(self) -> None:
+        self._screen.title("killswitch status, with OpenVPN dead")
+        self._print_indented(self._laptop.killswitch("status"))
 
-    def _print_indented(self, text: str, limit: int | None = None) -> None:
-        lines = text.expandtabs(4).rstrip().split("\n")
-        for line in lines[:limit]:
+    def _show_rules(self) -> None:
+        """Of the rules the part that decides about this computer's own packets."""
+        self._screen.title("killswitch rules: what holds them back")
+        text = self._laptop.killswitch("rules")
+        chain = re.search(r"^\tchain output \{.*?^\t\}$", text, re.MULTILINE | re.DOTALL)
+        shown = chain.group(0) if chain else text
+        self._print_indented(shown)
+        self._screen.say(f"… one chain; all of it is {text.count(chr(10))} lines, each rule with the guarantee it keeps")
+
+    def _print_indented(self, text: str) -> None:
+        for line in text.expandtabs(4).rstrip().split("\n"):
             self._screen.say(line)
-        if limit is not None and len(lines) > limit:
-            self._screen.say(f"… and {len(lines) - limit} lines more")
 
 
 _ORDINARY = ("udp", "tcp", "icmp", "dns", "dot", "doh", "lan", "mdns", "llmnr", "ssdp", "header", "sctp", "packet")

@@ -137,7 +137,7 @@ class Laptop:
     def killswitch(self, *arguments: str, expect: Sequence[int] = (0,), seconds: float = 30) -> str:
         """Runs the command line tool; what it prints, on both streams."""
         done = self.node.attempt(str(self._binary("killswitch")), *arguments, seconds=seconds)
-        output = done.stdout + done.stderr
+        output = done.stderr + done.stdout
         if done.returncode not in expect:
             raise LabError(f"'killswitch {' '.join(arguments)}' ended with {done.returncode}: {output.strip()}")
         return output
