@@ -116,7 +116,7 @@ Rules refuse_by_class() {
       counted({in_set(service, "name_ports")}, "dns", go_to("refuse"),
               "G7: DNS, DoT, mDNS, LLMNR or NetBIOS on a link"),
       counted({ipv6()}, "ipv6", go_to("refuse"), "G8: IPv6 outside the tunnel"),
-      counted({in_set({field(Field::ip_daddr)}, "local4")}, "lan", go_to("refuse"), "G1: the local network"),
+      counted({ipv4(), in_set({field(Field::ip_daddr)}, "local4")}, "lan", go_to("refuse"), "G1: the local network"),
       counted({}, "other", go_to("refuse"), "G1: anything else on a link"),
   };
 }

@@ -98,9 +98,9 @@ Rules transport_in() {
       rule({decide::ipv6(), in_set({field(Field::ip6_saddr), l4(), field(Field::th_sport)}, "transport6")}, accept(),
            "G11: answer of the VPN server over IPv6"),
       rule({decide::ipv4(), l4proto(ip_protocol::icmp), equal(Field::icmp_type, icmp_unreachable),
-            in_set(quoted4, "transport4")},
+            in_set(quoted4, "quoted_transport4")},
            accept(), "G11: ICMP error about the VPN transport"),
-      rule({decide::ipv6(), l4proto(ip_protocol::icmpv6), error6, in_set(quoted6, "transport6")}, accept(),
+      rule({decide::ipv6(), l4proto(ip_protocol::icmpv6), error6, in_set(quoted6, "quoted_transport6")}, accept(),
            "G11: ICMPv6 error about the VPN transport"),
   };
 }

@@ -160,6 +160,9 @@ std::vector<Set> sets_of(const Context& context) {
   return {
       transport_set("transport4", Family::ipv4, context.endpoints),
       transport_set("transport6", Family::ipv6, context.endpoints),
+      // Looked up with raw payload alone: nft(8) wants a set of its own for that.
+      transport_set("quoted_transport4", Family::ipv4, context.endpoints),
+      transport_set("quoted_transport6", Family::ipv6, context.endpoints),
       users_set(context),
       internal,
       service_set("dns_ports", {53, 853}),
