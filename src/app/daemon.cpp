@@ -231,15 +231,23 @@ void Daemon::enforce_enabled() {
   if (world_.violations != audited.violations) {
     post(RulesetRefused{audited.violations});
   }
-  const auto applied = firewall_.apply(audited.ruleset);
-  if (!applied) {
+  applied_ = std::move(audited.ruleset);
+  // Twice: when something else is found than was thought to be there, everything is replaced at once.
+  if (!apply_and_observe() && !apply_and_observe()) {
     applied_.reset();
-    post(FirewallFailed{applied.error()});
     retry_later();
     return;
   }
-  applied_ = std::move(audited.ruleset);
-  observe();
+  retry_delay_ = 0ms;
+  retry_ = {};
+}
+
+bool Daemon::apply_and_observe() {
+  if (const auto applied = firewall_.apply(*applied_); !applied) {
+    post(FirewallFailed{applied.error()});
+    return false;
+  }
+  return observe();
 }
 
 void Daemon::enforce_disabled() {
@@ -256,21 +264,15 @@ void Daemon::enforce_disabled() {
   post(FirewallObserved{});
 }
 
-void Daemon::observe() {
+bool Daemon::observe() {
   auto observation = firewall_.read_back(*applied_);
   if (!observation) {
     post(FirewallFailed{observation.error()});
-    retry_later();
-    return;
+    return false;
   }
   const bool verified = observation->present && observation->differences.empty();
   post(FirewallObserved{std::move(*observation)});
-  if (verified) {
-    retry_delay_ = 0ms;
-    retry_ = {};
-  } else {
-    retry_later();
-  }
+  return verified;
 }
 
 void Daemon::retry_later() {

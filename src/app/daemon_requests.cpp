@@ -97,7 +97,8 @@ Result<std::string> Daemon::disable() {
 
 std::string Daemon::status_json() {
   if (world_.enabled && applied_) {
-    observe();  // what is said is what the kernel holds now, not what it held then
+    // What is said is what the kernel holds now, not what it held then; a difference is repaired by the way.
+    [[maybe_unused]] const bool verified = observe();
     reconcile();
   }
   return codec::render_status_json(decide::describe(world_));

@@ -29,7 +29,12 @@ struct Stepper {
     link.addresses = std::move(addresses);
   }
 
-  void on(const LinkRemoved& event) { world.links.erase(event.index); }
+  void on(const LinkRemoved& event) {
+    world.links.erase(event.index);
+    // Kernels before 6.16 take their egress hook away with the device, also when one of the same name comes at once:
+    // what was verified is no longer.
+    world.observation.reset();
+  }
 
   void on(const AddressAdded& event) {
     const auto link = world.links.find(event.index);

@@ -50,7 +50,9 @@ private:
   void enforce();
   void enforce_enabled();
   void enforce_disabled();
-  void observe();
+  bool apply_and_observe();
+  /// @return whether the kernel holds exactly what was applied
+  bool observe();
   void retry_later();
 
   // Effects.

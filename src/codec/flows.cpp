@@ -1,0 +1,218 @@
+#include "killswitch/codec/flows.hpp"
+
+#include "killswitch/codec/nft_wire.hpp"
+
+#include <linux/inet_diag.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <algorithm>
+#include <optional>
+
+namespace killswitch::codec {
+namespace {
+
+using model::Family;
+using model::IpAddress;
+
+constexpr std::uint16_t tracking_new = (NFNL_SUBSYS_CTNETLINK << 8U) | IPCTNL_MSG_CT_NEW;
+constexpr std::uint16_t tracking_get = (NFNL_SUBSYS_CTNETLINK << 8U) | IPCTNL_MSG_CT_GET;
+constexpr std::uint16_t tracking_delete = (NFNL_SUBSYS_CTNETLINK << 8U) | IPCTNL_MSG_CT_DELETE;
+
+constexpr std::uint32_t bit(unsigned state) {
+  return std::uint32_t{1} << state;
+}
+// All states in which a socket has a peer that it would still talk to. The kernel lists a UDP socket with a peer as
+// established, one without as closed. TCP_NEW_SYN_RECV is listed as TCP_SYN_RECV. @source net/tcp_states.h
+constexpr std::uint32_t states_with_peer = bit(TCP_ESTABLISHED) | bit(TCP_SYN_SENT) | bit(TCP_SYN_RECV) |
+                                           bit(TCP_FIN_WAIT1) | bit(TCP_FIN_WAIT2) | bit(TCP_CLOSE_WAIT) |
+                                           bit(TCP_LAST_ACK) | bit(TCP_CLOSING);
+
+template <typename T>
+std::optional<T> read(Span bytes) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  if (bytes.size() < sizeof(T)) {
+    return std::nullopt;
+  }
+  T value{};
+  std::memcpy(&value, bytes.data(), sizeof(T));
+  return value;
+}
+
+Span after(Span bytes, std::size_t length) {
+  return bytes.subspan(std::min<std::size_t>(NLMSG_ALIGN(length), bytes.size()));
+}
+
+/// An IPv6 address, or the IPv4 address that it stands for (RFC 4291, 2.5.5.2).
+IpAddress unmapped(Span octets) {
+  constexpr std::array<std::uint8_t, 12> prefix{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  return std::equal(prefix.begin(), prefix.end(), octets.begin()) ? make_ip_address(Family::ipv4, octets.subspan(12))
+                                                                 : make_ip_address(Family::ipv6, octets);
+}
+
+bool is_loopback(const IpAddress& address) {
+  constexpr std::uint8_t loopback_network = 127;
+  if (address.family == Family::ipv4) {
+    return address.bytes[0] == loopback_network;
+  }
+  return std::all_of(address.bytes.begin(), address.bytes.end() - 1, [](std::uint8_t byte) { return byte == 0; }) &&
+         address.bytes.back() == 1;
+}
+
+template <typename Body>
+std::vector<std::uint8_t> message(std::uint16_t type, std::uint16_t flags, std::uint32_t sequence, const Body& body) {
+  std::vector<std::uint8_t> bytes(NLMSG_LENGTH(sizeof(Body)));
+  const nlmsghdr header{static_cast<std::uint32_t>(bytes.size()), type,
+                        static_cast<std::uint16_t>(flags | NLM_F_REQUEST), sequence, 0};
+  std::memcpy(bytes.data(), &header, sizeof header);
+  std::memcpy(bytes.data() + NLMSG_HDRLEN, &body, sizeof body);
+  return bytes;
+}
+
+Result<HeldFlow> decode_socket(Span payload, std::uint8_t protocol) {
+  const auto body = read<inet_diag_msg>(payload);
+  if (!body || (body->idiag_family != AF_INET && body->idiag_family != AF_INET6)) {
+    return fail("sock_diag: a socket that cannot be read");
+  }
+  const inet_diag_sockid& id = body->id;
+  const auto address = [&](const __be32(&words)[4]) {
+    const Span octets{reinterpret_cast<const std::uint8_t*>(words), sizeof words};
+    return body->idiag_family == AF_INET ? make_ip_address(Family::ipv4, octets.first(4)) : unmapped(octets);
+  };
+  HeldFlow held;
+  held.family = body->idiag_family;
+  held.flow = {protocol, address(id.idiag_src), {ntohs(id.idiag_sport)}, address(id.idiag_dst), {ntohs(id.idiag_dport)}};
+  held.name.resize(sizeof id);
+  std::memcpy(held.name.data(), &id, sizeof id);
+  return held;
+}
+
+std::optional<IpAddress> tuple_address(const Attributes& ip, std::size_t type4, std::size_t type6) {
+  if (ip.bytes(type4).size() == 4) {
+    return make_ip_address(Family::ipv4, ip.bytes(type4));
+  }
+  if (ip.bytes(type6).size() == 16) {
+    return make_ip_address(Family::ipv6, ip.bytes(type6));
+  }
+  return std::nullopt;
+}
+
+model::Port tuple_port(const Attributes& proto, std::size_t type) {
+  const auto port = read<std::uint16_t>(proto.bytes(type));
+  return {port ? ntohs(*port) : std::uint16_t{0}};
+}
+
+Result<HeldFlow> decode_entry(Span payload) {
+  const auto header = read<nfgenmsg>(payload);
+  const Attributes attributes{after(payload, sizeof(nfgenmsg))};
+  const auto tuple = attributes.nest(CTA_TUPLE_ORIG);
+  const auto ip = tuple.nest(CTA_TUPLE_IP);
+  const auto proto = tuple.nest(CTA_TUPLE_PROTO);
+  const auto source = tuple_address(ip, CTA_IP_V4_SRC, CTA_IP_V6_SRC);
+  const auto destination = tuple_address(ip, CTA_IP_V4_DST, CTA_IP_V6_DST);
+  const auto number = read<std::uint8_t>(proto.bytes(CTA_PROTO_NUM));
+  if (!header || !attributes.valid() || !source || !destination || !number) {
+    return fail("ctnetlink: an entry that cannot be read");
+  }
+  HeldFlow held;
+  held.family = header->nfgen_family;
+  held.flow = {*number, *source, tuple_port(proto, CTA_PROTO_SRC_PORT), *destination,
+               tuple_port(proto, CTA_PROTO_DST_PORT)};
+  NetlinkWriter name{held.name};
+  name.put(CTA_TUPLE_ORIG | NLA_F_NESTED, attributes.bytes(CTA_TUPLE_ORIG));
+  for (const std::uint16_t type : {CTA_ID, CTA_ZONE}) {
+    if (attributes.has(type)) {
+      name.put(type, attributes.bytes(type));
+    }
+  }
+  return held;
+}
+
+/// One message that belongs to the request.
+Outcome take(FlowAnswer& answer, const nlmsghdr& header, Span payload) {
+  if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
+    const auto code = read<std::int32_t>(payload);  // the end of a listing carries one only when it broke off
+    if (header.nlmsg_type == NLMSG_ERROR && !code) {
+      return fail("netlink: an answer that is cut short");
+    }
+    answer.finished = true;
+    answer.errno_value = code && *code < 0 ? -*code : 0;
+    return done();
+  }
+  if (header.nlmsg_type != SOCK_DIAG_BY_FAMILY && header.nlmsg_type != tracking_new) {
+    return done();
+  }
+  // Which protocol a socket speaks does not stand in its message: it is what was asked for.
+  auto held = header.nlmsg_type == tracking_new ? decode_entry(payload) : decode_socket(payload, 0);
+  if (!held) {
+    return fail(held.error());
+  }
+  answer.flows.push_back(std::move(*held));
+  return done();
+}
+
+}  // namespace
+
+bool must_be_cut(const Flow& flow, std::span<const model::Endpoint> spared) {
+  const bool with_itself =
+      (is_loopback(flow.source) && is_loopback(flow.destination)) || flow.source == flow.destination;
+  const auto carries = [&](const model::Endpoint& endpoint) {
+    const std::uint8_t protocol = endpoint.protocol == model::Protocol::udp ? IPPROTO_UDP : IPPROTO_TCP;
+    return flow.protocol == protocol && flow.destination == endpoint.address && flow.destination_port == endpoint.port;
+  };
+  return !with_itself && std::none_of(spared.begin(), spared.end(), carries);
+}
+
+std::vector<std::uint8_t> encode_socket_listing(std::uint8_t family, std::uint8_t protocol, std::uint32_t sequence) {
+  inet_diag_req_v2 request{};
+  request.sdiag_family = family;
+  request.sdiag_protocol = protocol;
+  request.idiag_states = states_with_peer;
+  return message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, sequence, request);
+}
+
+std::vector<std::uint8_t> encode_socket_destroy(const HeldFlow& held, std::uint32_t sequence) {
+  inet_diag_req_v2 request{};
+  request.sdiag_family = held.family;
+  request.sdiag_protocol = held.flow.protocol;
+  std::memcpy(&request.id, held.name.data(), std::min(held.name.size(), sizeof request.id));
+  return message(SOCK_DESTROY, NLM_F_ACK, sequence, request);
+}
+
+std::vector<std::uint8_t> encode_tracking_listing(std::uint32_t sequence) {
+  std::vector<std::uint8_t> bytes;
+  NetlinkWriter writer{bytes};
+  writer.begin(tracking_get, AF_UNSPEC, NLM_F_DUMP, sequence);
+  writer.end();
+  return bytes;
+}
+
+std::vector<std::uint8_t> encode_tracking_delete(const HeldFlow& held, std::uint32_t sequence) {
+  std::vector<std::uint8_t> bytes;
+  NetlinkWriter writer{bytes};
+  writer.begin(tracking_delete, held.family, NLM_F_ACK, sequence);
+  bytes.insert(bytes.end(), held.name.begin(), held.name.end());
+  writer.end();
+  return bytes;
+}
+
+Result<FlowAnswer> decode_flows(std::span<const std::uint8_t> datagram, std::uint32_t sequence) {
+  FlowAnswer answer;
+  while (!datagram.empty()) {
+    const auto header = read<nlmsghdr>(datagram);
+    if (!header || header->nlmsg_len < NLMSG_HDRLEN || header->nlmsg_len > datagram.size()) {
+      return fail("netlink: a message is longer or shorter than its place");
+    }
+    const Span payload = datagram.subspan(NLMSG_HDRLEN, header->nlmsg_len - NLMSG_HDRLEN);
+    if (header->nlmsg_seq == sequence) {
+      if (const auto taken = take(answer, *header, payload); !taken) {
+        return fail(taken.error());
+      }
+    }
+    datagram = after(datagram, header->nlmsg_len);
+  }
+  return answer;
+}
+
+}  // namespace killswitch::codec
