@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <pwd.h>
 #include <algorithm>
+#include <set>
 
 namespace killswitch::app {
 namespace {
@@ -100,8 +101,11 @@ Result<Enrolment> enrol(const EnrolmentRequest& request, const Paths& paths, con
     }
     remotes.push_back(*remote);
   }
+  std::set<std::string> asked;
   for (const auto& remote : remotes) {
-    progress(fmt::format("resolving {}", remote.host));
+    if (!parse_ip_address(remote.host) && asked.insert(remote.host).second) {
+      progress(fmt::format("resolving {}", remote.host));
+    }
     auto pinned = sense::resolve(remote, wall_clock());
     fall_back(pinned, known, enrolment.warnings);
     enrolment.settings.remotes.push_back(std::move(pinned));
