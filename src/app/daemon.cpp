@@ -64,6 +64,7 @@ Result<enforce::Firewall> open_firewall(std::vector<os::NamedFd>& stored) {
         return adopted;
       }
       os::log(os::LogLevel::warning, adopted.error().message());
+      complain(os::forget_fd(firewall_descriptor));  // useless to the next process as well
     }
   }
   return enforce::Firewall::open();
@@ -106,19 +107,28 @@ Outcome Daemon::start() {
   start_openvpn_sensor();
 
   auto drained = loop_.when_drained([this] { reconcile(); });
+  if (!drained) {
+    return fail(drained.error());
+  }
+  sources_.push_back(std::move(*drained));
+  watch_state_file();
+  reconcile();
+  connect_bus();
+  return done();
+}
+
+void Daemon::watch_state_file() {
   auto directory = loop_.watch_directory(paths_.state_directory.c_str(), [this](const char* name) {
     if (std::string_view{name} == "state.json") {
       on_state_file_changed();
     }
   });
-  if (!drained || !directory) {
-    return fail(!drained ? drained.error() : directory.error());
+  if (!directory) {
+    // The lock does not need it: only `--offline` beside a running daemon does.
+    os::log(os::LogLevel::warning, directory.error().within(paths_.state_directory).message());
+    return;
   }
-  sources_.push_back(std::move(*drained));
   sources_.push_back(std::move(*directory));
-  reconcile();
-  connect_bus();
-  return done();
 }
 
 void Daemon::start_openvpn_sensor() {

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <pwd.h>
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 namespace killswitch::app {
@@ -35,6 +36,22 @@ void add_user(Enrolment& enrolment, const std::string& path, const std::string& 
   }
 }
 
+/// OpenVPN takes a relative path from where it is started, which is where the command is given; the daemon runs
+/// elsewhere.
+ManagementAddress absolute(ManagementAddress address) {
+  const auto complete = [](std::string& path) {
+    std::error_code error;
+    if (auto whole = std::filesystem::absolute(path, error); !path.empty() && !error) {
+      path = whole;
+    }
+  };
+  if (auto* socket = std::get_if<UnixSocketPath>(&address.where)) {
+    complete(socket->path);
+  }
+  complete(address.password_file);
+  return address;
+}
+
 Result<std::vector<Remote>> take_profile(Enrolment& enrolment, const std::string& path) {
   const auto text = os::read_file(path);
   if (!text) {
@@ -54,7 +71,7 @@ Result<std::vector<Remote>> take_profile(Enrolment& enrolment, const std::string
     settings.profile_mark = profile->mark;
   }
   if (profile->management && !profile->management_client) {
-    settings.management = profile->management;
+    settings.management = absolute(*profile->management);
   }
   add_user(enrolment, path, profile->user);
   return profile->remotes;

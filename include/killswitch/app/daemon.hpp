@@ -63,6 +63,7 @@ private:
   void ask_secret(const model::AskPassword& request);
 
   // Requests.
+  void watch_state_file();
   void start_openvpn_sensor();
   void on_openvpn(model::Event event);
   void connect_bus();

@@ -1,0 +1,162 @@
+// What the command makes of its arguments: policies by name and by file, profiles and servers to settings; and the
+// state file, which must never be torn nor believed when it is damaged.
+#include "killswitch/app/enrolment.hpp"
+#include "killswitch/app/policies.hpp"
+#include "killswitch/app/state_file.hpp"
+#include "killswitch/os/files.hpp"
+#include "support/catch.hpp"
+#include "support/worlds.hpp"
+
+#include <sys/stat.h>
+#include <filesystem>
+#include <fstream>
+
+using namespace killswitch;
+using namespace killswitch::app;
+
+namespace {
+
+/// Directories of its own, gone with it.
+class Place {
+public:
+  Place() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "killswitch-test-XXXXXX").string();
+    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
+    root_ = pattern;
+    for (const char* directory : {"state", "run", "etc/policies", "share/policies"}) {
+      std::filesystem::create_directories(root_ / directory);
+    }
+    for (const char* name : {"laptop.json", "strict.json", "policy.schema.json"}) {
+      std::filesystem::copy(std::filesystem::path{PROJECT_ROOT} / "policies" / name, root_ / "share/policies");
+    }
+  }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+  ~Place() { std::filesystem::remove_all(root_); }
+
+  [[nodiscard]] Paths paths() const { return {root_ / "state", root_ / "run", root_ / "etc", root_ / "share"}; }
+  std::string write(const std::string& name, const std::string& text) const {
+    const auto path = root_ / name;
+    std::ofstream{path} << text;
+    return path;
+  }
+
+private:
+  std::filesystem::path root_;
+};
+
+void ignore(const std::string& /*step*/) {}
+
+}  // namespace
+
+TEST_CASE("The administrator's policies come before the package's", "[app]") {
+  const Place place;
+  auto found = list_policies(place.paths());
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].name == "laptop");
+  CHECK(found[1].name == "strict");
+
+  const auto own = place.write("etc/policies/laptop.json", R"({"version":1,"name":"laptop","description":"ours"})");
+  found = list_policies(place.paths());
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].path == own);
+  CHECK(load_policy(place.paths(), "laptop")->description == "ours");
+  CHECK(load_policy(place.paths(), own)->description == "ours");
+
+  const auto missing = load_policy(place.paths(), "labtop");
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().message().find("laptop, strict") != std::string::npos);
+
+  place.write("etc/policies/strict.json", R"({"version":1,"name":"strict","links":{"dhcp":"yes"}})");
+  const auto broken = load_policy(place.paths(), "strict");
+  REQUIRE_FALSE(broken);
+  CHECK(broken.error().message().find("/links/dhcp") != std::string::npos);
+}
+
+TEST_CASE("Profiles and servers become settings", "[app]") {
+  const Place place;
+  const auto profile = place.write("client.ovpn",
+                                   "client\ndev tun\nuser nobody\nmark 77\nfrobnicate 1\n"
+                                   "management mgmt.sock unix\nremote 198.51.100.49 1194 udp\n");
+  EnrolmentRequest request;
+  request.profiles = {profile};
+  request.servers = {"[2001:db8::1]:443/tcp"};
+  request.interface = "tun3";
+  const auto enrolment = enrol(request, place.paths(), {}, ignore);
+  REQUIRE(enrolment);
+  const auto& settings = enrolment->settings;
+  CHECK(settings.policy.name == "laptop");
+  CHECK(settings.interface == "tun3");
+  CHECK(settings.profile_mark == 77U);
+  CHECK(settings.transport_users == std::vector<std::uint32_t>{65534});
+  CHECK(model::endpoints_of(settings.remotes).size() == 2);
+  REQUIRE(settings.management);
+  CHECK(std::get<model::UnixSocketPath>(settings.management->where).path.front() == '/');
+  REQUIRE(enrolment->warnings.size() == 1);
+  CHECK(enrolment->warnings[0].find(":5: ") != std::string::npos);
+  CHECK(enrolment->warnings[0].find("frobnicate") != std::string::npos);
+
+  SECTION("a profile without a server is refused") {
+    request.profiles = {place.write("empty.ovpn", "client\ndev tun\n")};
+    CHECK_FALSE(enrol(request, place.paths(), {}, ignore));
+  }
+  SECTION("a missing profile is named") {
+    request.profiles = {"/nonexistent/client.ovpn"};
+    const auto missing = enrol(request, place.paths(), {}, ignore);
+    REQUIRE_FALSE(missing);
+    CHECK(missing.error().message().find("/nonexistent/client.ovpn") != std::string::npos);
+  }
+  SECTION("an address of the wrong IP version is not pinned, and said") {
+    request.profiles.clear();
+    request.servers = {"198.51.100.49:1194/udp6"};
+    const auto wrong = enrol(request, place.paths(), {}, ignore);
+    REQUIRE(wrong);
+    CHECK(wrong->settings.remotes[0].addresses.empty());
+    CHECK_FALSE(wrong->settings.remotes[0].failure.empty());
+  }
+}
+
+TEST_CASE("The state file survives a round trip, is private, and is not believed when damaged", "[app]") {
+  const Place place;
+  const auto paths = place.paths();
+  const auto nothing = load_state(paths);
+  REQUIRE(nothing);
+  CHECK_FALSE(nothing->has_value());
+
+  model::SavedState state;
+  const auto world = test::laptop_protected();
+  state.settings = world.settings;
+  state.settings.via_proxy = true;
+  state.tunnel = world.trusted;
+  REQUIRE(save_state(paths, state));
+  const auto loaded = load_state(paths);
+  REQUIRE(loaded);
+  REQUIRE(loaded->has_value());
+  CHECK(**loaded == state);
+  struct stat info {};
+  REQUIRE(::stat(paths.state_file().c_str(), &info) == 0);
+  CHECK((info.st_mode & 0777U) == 0600U);
+
+  const auto text = os::read_file(paths.state_file());
+  REQUIRE(text);
+  for (std::size_t cut = 0; cut < text->size(); cut += 7) {
+    REQUIRE(os::replace_file(paths.state_file(), text->substr(0, cut), 0600));
+    CAPTURE(cut);
+    CHECK_FALSE(load_state(paths));
+  }
+}
+
+TEST_CASE("A lock is held by one process at a time", "[app]") {
+  const Place place;
+  const auto path = place.paths().lock_file();
+  auto first = os::try_lock(path);
+  REQUIRE(first);
+  REQUIRE(first->has_value());
+  const auto second = os::try_lock(path);
+  REQUIRE(second);
+  CHECK_FALSE(second->has_value());
+  first->reset();
+  const auto third = os::try_lock(path);
+  REQUIRE(third);
+  CHECK(third->has_value());
+}
