@@ -74,6 +74,9 @@ OrderedJson write_settings(const Settings& settings) {
   if (settings.profile_mark) {
     json["profile_mark"] = *settings.profile_mark;
   }
+  if (settings.via_proxy) {
+    json["via_proxy"] = true;
+  }
   if (!settings.interface.empty()) {
     json["interface"] = settings.interface;
   }
@@ -84,7 +87,8 @@ OrderedJson write_settings(const Settings& settings) {
 }
 
 void read_settings(const JsonCursor& cursor, Settings& settings) {
-  cursor.expect_object({"version", "policy", "remotes", "transport_users", "profile_mark", "interface", "management"});
+  cursor.expect_object(
+      {"version", "policy", "remotes", "transport_users", "profile_mark", "via_proxy", "interface", "management"});
   read_version(cursor);
   read_policy(cursor.required("policy", "a policy"), PolicyName::may_be_empty, settings.policy);
   if (const auto remotes = cursor.optional("remotes"); remotes.present()) {
@@ -100,6 +104,7 @@ void read_settings(const JsonCursor& cursor, Settings& settings) {
   if (const auto mark = cursor.optional("profile_mark"); mark.present()) {
     mark.read(settings.profile_mark.emplace(), 1, UINT32_MAX);
   }
+  cursor.optional("via_proxy").read(settings.via_proxy);
   read_interface(cursor.optional("interface"), settings.interface);
   if (const auto management = cursor.optional("management"); management.present()) {
     read_management(management, settings.management.emplace());

@@ -152,6 +152,8 @@ TEST_CASE("The tunnel is trusted once rtnetlink confirms what OpenVPN announced"
       run(world, AddressAdded{IfIndex{77}, address});
     }
     CHECK_FALSE(world.trusted);
+    CHECK(state(world) == State::blocked);  // a device went: what the kernel holds is verified anew
+    run(world, FirewallObserved{verified()});
     CHECK(state(world) == State::connecting);
   }
   SECTION("announced down") {
