@@ -1,0 +1,153 @@
+"""What the benchmark does to the kernel and sees of it: links that come and go, generations of the ruleset, and what
+the kernel counts about a process. Plain netlink and /proc, so that the clock stops as near to the event as it can.
+"""
+
+import os
+import select
+import socket
+import struct
+import time
+from pathlib import Path
+
+from lab.node import Node
+from lab.waiting import LabError
+
+_NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
+_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
+_NFNLGRP_NFTABLES, _RTNLGRP_LINK = 7, 1
+_NFT_MSG_NEWGEN = 10 << 8 | 15  # NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWGEN
+_SO_RCVBUFFORCE, _BUFFER_BYTES = 33, 64 << 20
+
+_RTM_NEWLINK, _RTM_DELLINK = 16, 17
+_REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
+_IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 18, 28
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+
+
+class Watch:
+    """Waits for one kind of notification of the kernel about a node."""
+
+    def __init__(self, node: Node, protocol: int, group: int, kinds: frozenset[int]) -> None:
+        self._kinds = kinds
+        with node.entered():
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+        self._socket.bind((0, 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+        self._socket.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+
+    def next(self, seconds: float = 5.0) -> float:
+        """Waits for the next one; the time (perf_counter) at which it was read."""
+        deadline = time.perf_counter() + seconds
+        while time.perf_counter() < deadline:
+            if self._poll.poll(100) and self._read():
+                return time.perf_counter()
+        raise LabError(f"the kernel did not report what was waited for within {seconds:g} s")
+
+    def settle(self, quiet_milliseconds: int = 10) -> None:
+        """Until nothing has been reported for a while."""
+        while self._poll.poll(quiet_milliseconds):
+            self._read()
+
+    def _read(self) -> bool:
+        """Reads until there is one of ours, or nothing more."""
+        while True:
+            try:
+                data = self._socket.recv(1 << 18)
+            except BlockingIOError:
+                return False
+            at = 0
+            while at + 16 <= len(data):
+                length, kind = struct.unpack_from("=IH", data, at)
+                if kind in self._kinds:
+                    return True
+                at += (length + 3) & ~3
+
+
+def watch_commits(node: Node) -> Watch:
+    """A new generation of the ruleset: a transaction of nf_tables is in force."""
+    return Watch(node, _NETLINK_NETFILTER, _NFNLGRP_NFTABLES, frozenset({_NFT_MSG_NEWGEN}))
+
+
+def watch_links(node: Node) -> Watch:
+    """A link that came, changed or went."""
+    return Watch(node, _NETLINK_ROUTE, _RTNLGRP_LINK, frozenset({_RTM_NEWLINK, _RTM_DELLINK}))
+
+
+class LinkMaker:
+    """Makes and removes one link of a node; its other end is in another node."""
+
+    def __init__(self, node: Node, far: Node, name: str) -> None:
+        with node.entered():
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE)
+        with far.entered():
+            self._far = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        header = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
+        label = name.encode() + b"\0"
+        peer = header + _attribute(_IFLA_IFNAME, label) + _attribute(_IFLA_NET_NS_FD, struct.pack("=I", self._far))
+        kind = _attribute(_IFLA_INFO_KIND, b"veth")
+        info = kind + _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, peer))
+        self._add = header + _attribute(_IFLA_IFNAME, label) + _attribute(_IFLA_LINKINFO, info)
+        self._remove = header + _attribute(_IFLA_IFNAME, label)
+
+    def add(self) -> None:
+        """The link is there when this returns."""
+        self._request(_RTM_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, self._add)
+
+    def remove(self) -> None:
+        """The link is gone when this returns."""
+        self._request(_RTM_DELLINK, _REQUEST | _ACK, self._remove)
+
+    def _request(self, kind: int, flags: int, body: bytes) -> None:
+        self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
+        error = struct.unpack_from("=i", self._socket.recv(4096), 16)[0]
+        if error:
+            raise LabError(f"the link of the benchmark: {os.strerror(-error)}")
+
+
+def _attribute(kind: int, data: bytes) -> bytes:
+    """One netlink attribute, padded."""
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+def memory(pid: int) -> dict[str, int]:
+    """Resident memory of a process in KiB, and what it is made of."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    values = {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
+    shared = values["Shared_Clean"] + values["Shared_Dirty"]
+    return {
+        "resident": values["Rss"],
+        "anonymous": values["Anonymous"],
+        "file_shared": shared,
+        "file_private": values["Rss"] - values["Anonymous"] - shared,
+        "proportional": values["Pss"],
+    }
+
+
+def memory_by_file(pid: int) -> dict[str, int]:
+    """Resident KiB of a process by what is mapped: a file, the heap, the stack."""
+    sizes: dict[str, int] = {}
+    name = ""
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            name = Path(words[5]).name if len(words) > 5 else "anonymous"
+        elif words[0] == "Rss:":
+            sizes[name] = sizes.get(name, 0) + int(words[1])
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+
+
+def wakeups(pid: int) -> int:
+    """How often the threads of a process have gone to sleep and been woken."""
+    count = 0
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        count += sum(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("voluntary"))
+    return count
+
+
+def processor_seconds(pid: int) -> float:
+    """Time that a process has spent on a processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,106 @@
+"""Who talks to the daemon in the benchmark: an OpenVPN that says what was recorded of a real one, and a D-Bus client."""
+
+import fcntl
+import os
+import socket
+import struct
+from pathlib import Path
+
+from lab.node import Node
+
+_TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+_TRANSCRIPT = Path(__file__).resolve().parent.parent / "data" / "management" / "connect-dual-stack.txt"
+
+
+class ScriptedOpenVpn:
+    """Connects to the daemon as OpenVPN does, has a tun interface, and announces it as often as one likes."""
+
+    def __init__(self, node: Node) -> None:
+        with node.entered():
+            self._tunnel = os.open("/dev/net/tun", os.O_RDWR)
+            fcntl.ioctl(self._tunnel, _TUNSETIFF, struct.pack("16sH22x", b"tun0", _IFF_TUN | _IFF_NO_PI))
+        node.ip(
+            "link set tun0 up",
+            "address add 192.168.255.2/24 dev tun0",
+            "address add fd00:0:0:feed::1000/64 dev tun0 nodad",
+        )
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect("/run/killswitch/openvpn.sock")
+        spoken = [line[11:] for line in _TRANSCRIPT.read_text().splitlines() if line[9:10] == ">"]
+        announcement = [line for line in spoken if line.startswith(">UPDOWN:")]
+        end = announcement.index(">UPDOWN:ENV,END") + 1
+        self._up = _lines(announcement[:end])
+        self._down = _lines([">UPDOWN:DOWN", *announcement[1:end]])
+        self._socket.send(_lines([spoken[0], ">STATE:1795400629,CONNECTED,SUCCESS,,,,,,"]))
+
+    def announce_up(self) -> None:
+        """>UPDOWN:UP with its environment."""
+        self._say(self._up)
+
+    def announce_down(self) -> None:
+        """>UPDOWN:DOWN with its environment."""
+        self._say(self._down)
+
+    def close(self) -> None:
+        """OpenVPN and its interface are gone."""
+        self._socket.close()
+        os.close(self._tunnel)
+
+    def _say(self, text: bytes) -> None:
+        self._socket.setblocking(False)
+        try:
+            while self._socket.recv(65536):  # the daemon's commands are not obeyed, but they are taken
+                pass
+        except BlockingIOError:
+            pass
+        self._socket.setblocking(True)
+        self._socket.sendall(text)
+
+
+def _lines(lines: list[str]) -> bytes:
+    return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+class BusClient:
+    """As much of D-Bus as one call needs, so that what is measured is the daemon and the bus, not a library."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect("/run/dbus/system_bus_socket")
+        self._reader = self._socket.makefile("rb")
+        self._serial = 0
+        self._socket.sendall(b"\0AUTH EXTERNAL " + str(os.geteuid()).encode().hex().encode() + b"\r\nBEGIN\r\n")
+        answer = self._reader.readline()
+        if not answer.startswith(b"OK "):
+            raise ConnectionError(f"the bus does not let us in: {answer!r}")
+        self.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello")
+
+    def get_status(self) -> bytes:
+        """org.killswitch1.Manager.GetStatus; the body of the answer."""
+        return self.call("org.killswitch1", "/org/killswitch1", "org.killswitch1.Manager", "GetStatus")
+
+    def call(self, destination: str, path: str, interface: str, member: str) -> bytes:
+        """Calls a method without arguments and waits for its return; the body as it came."""
+        self._serial += 1
+        fields = b""
+        for code, kind, value in ((1, b"o", path), (2, b"s", interface), (3, b"s", member), (6, b"s", destination)):
+            fields += bytes(-len(fields) % 8) + struct.pack("<BBcxI", code, 1, kind, len(value))
+            fields += value.encode() + b"\0"
+        header = struct.pack("<cBBBIII", b"l", 1, 0, 1, 0, self._serial, len(fields)) + fields
+        self._socket.sendall(header + bytes(-len(header) % 8))
+        while True:
+            kind, reply_to, body = self._read_message()
+            if reply_to == self._serial:
+                if kind != 2:
+                    raise ConnectionError(f"{member} was answered by an error: {body!r}")
+                return body
+
+    def _read_message(self) -> tuple[int, int, bytes]:
+        """Type, serial that is answered (0: none) and body of the next message."""
+        start = self._reader.read(16)
+        body_length, _, fields_length = struct.unpack_from("<III", start, 4)
+        fields = self._reader.read(fields_length + -fields_length % 8)
+        body = self._reader.read(body_length)
+        # A header field is a code, the signature "u" and the value; REPLY_SERIAL has code 5.
+        at = fields.find(b"\x05\x01u\x00")
+        return start[1], struct.unpack_from("<I", fields, at + 4)[0] if at >= 0 else 0, body
