@@ -29,6 +29,7 @@ class Watch:
 
     def __init__(self, node: Node, protocol: int, group: int, kinds: frozenset[int]) -> None:
         self._kinds = kinds
+        self._buffer = bytearray(1 << 16)
         with node.entered():
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self._socket.bind((0, 0))
@@ -52,18 +53,14 @@ class Watch:
             self._read()
 
     def _read(self) -> bool:
-        """Reads until there is one of ours, or nothing more."""
+        """Reads until there is one of ours, or nothing more. What matters is told in a datagram of its own."""
         while True:
             try:
-                data = self._socket.recv(1 << 18)
+                self._socket.recv_into(self._buffer)
             except BlockingIOError:
                 return False
-            at = 0
-            while at + 16 <= len(data):
-                length, kind = struct.unpack_from("=IH", data, at)
-                if kind in self._kinds:
-                    return True
-                at += (length + 3) & ~3
+            if struct.unpack_from("=H", self._buffer, 4)[0] in self._kinds:
+                return True
 
 
 def watch_commits(node: Node) -> Watch:
