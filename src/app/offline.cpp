@@ -184,8 +184,10 @@ Result<Status> status_offline(const Paths& paths) {
   world.observation = std::move(*observation);
   auto status = decide::describe(world);
   if (world.enabled) {
+    const auto lock = stand_in(paths);
     status.reasons.insert(status.reasons.begin(),
-                          "killswitchd is not running: the kernel holds the rules that it left");
+                          lock && *lock ? "killswitchd is not running: the kernel holds the rules that it left"
+                                        : "killswitchd was not asked: this is what the kernel holds");
   }
   return status;
 }

@@ -38,7 +38,8 @@ std::vector<NamedFd> take_stored_fds() {
 }
 
 Outcome store_fd(const std::string& name, int fd) {
-  const auto message = fmt::format("FDSTORE=1\nFDNAME={}", name);
+  // FDPOLL=0: by itself the service manager drops a socket that reports an error, and one lost notification is enough.
+  const auto message = fmt::format("FDSTORE=1\nFDNAME={}\nFDPOLL=0", name);
   if (const int sent = sd_pid_notify_with_fds(0, 0, message.c_str(), &fd, 1); sent < 0) {
     return fail(-sent, fmt::format("give the socket '{}' to the service manager", name));
   }

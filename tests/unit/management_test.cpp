@@ -85,7 +85,7 @@ std::string env(const std::vector<std::string>& entries, std::string_view what =
 
 /// What OpenVPN sent in a recorded session ("TIME > LINE").
 std::string received(const std::string& name) {
-  std::ifstream file{std::string{TEST_DATA} + "/data/management/" + name};
+  std::ifstream file{std::string{TEST_DATA} + "/management/" + name};
   REQUIRE(file.good());
   std::string bytes;
   for (std::string line; std::getline(file, line);) {
