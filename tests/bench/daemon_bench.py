@@ -56,7 +56,7 @@ class Figure:
 
 def _quantiles(name: str, unit: str, values: list[float], target: float | None = None) -> Figure:
     values = sorted(values)
-    return Figure(name, unit, values[len(values) // 2], values[len(values) * 99 // 100], target)
+    return Figure(name, unit, round(values[len(values) // 2], 1), round(values[len(values) * 99 // 100], 1), target)
 
 
 class Bench:
