@@ -4,13 +4,16 @@
 #include "killswitch/codec/state_json.hpp"
 #include "killswitch/decide/audit.hpp"
 #include "killswitch/decide/describe.hpp"
+#include "killswitch/decide/facts.hpp"
 #include "killswitch/decide/step.hpp"
+#include "killswitch/enforce/flows.hpp"
 #include "killswitch/os/files.hpp"
 #include "killswitch/os/log.hpp"
 
 #include <fmt/format.h>
 #include <cerrno>
 #include <csignal>
+#include <utility>
 
 namespace killswitch::app {
 namespace {
@@ -233,6 +236,7 @@ void Daemon::enforce() {
 }
 
 void Daemon::enforce_enabled() {
+  survivors_ = survivors_ || removed_;
   removed_ = false;
   auto audited = decide::compile_audited(world_);
   if (applied_ == audited.ruleset && decide::is_verified(world_)) {
@@ -250,6 +254,17 @@ void Daemon::enforce_enabled() {
   }
   retry_delay_ = 0ms;
   retry_ = {};
+  if (std::exchange(survivors_, false)) {
+    cut_survivors();
+  }
+}
+
+void Daemon::cut_survivors() {
+  const auto report = enforce::cut_flows(decide::transport_endpoints(world_));
+  os::log(os::LogLevel::info, to_string(report));
+  for (const auto& problem : report.problems) {
+    os::log(os::LogLevel::warning, problem);
+  }
 }
 
 bool Daemon::apply_and_observe() {

@@ -3,10 +3,13 @@
 #include "killswitch/app/state_file.hpp"
 #include "killswitch/decide/audit.hpp"
 #include "killswitch/decide/describe.hpp"
+#include "killswitch/decide/facts.hpp"
 #include "killswitch/decide/step.hpp"
 #include "killswitch/enforce/firewall.hpp"
+#include "killswitch/enforce/flows.hpp"
 #include "killswitch/os/event_loop.hpp"
 #include "killswitch/os/files.hpp"
+#include "killswitch/os/log.hpp"
 #include "killswitch/sense/links.hpp"
 
 #include <fmt/format.h>
@@ -87,6 +90,7 @@ Result<Status> lock_now(const Paths& paths, const Settings& settings) {
   world->since = wall_clock();
   const auto audited = decide::compile_audited(*world);
   world->violations = audited.violations;
+  const auto before = firewall->read();
   if (const auto applied = firewall->apply(audited.ruleset); !applied) {
     return fail(applied.error());
   }
@@ -98,7 +102,13 @@ Result<Status> lock_now(const Paths& paths, const Settings& settings) {
   if (auto saved = save_state(paths, decide::to_save(*world)); !saved) {
     return fail(saved.error().within("the machine is locked, but would not be after a reboot"));
   }
-  return decide::describe(*world);
+  auto status = decide::describe(*world);
+  if (status.enforced && before && !before->present) {
+    const auto cut = enforce::cut_flows(decide::transport_endpoints(*world));
+    os::log(os::LogLevel::info, to_string(cut));
+    status.warnings.insert(status.warnings.end(), cut.problems.begin(), cut.problems.end());
+  }
+  return status;
 }
 
 Outcome save_disabled(const Paths& paths) {

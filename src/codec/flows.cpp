@@ -48,7 +48,7 @@ Span after(Span bytes, std::size_t length) {
 IpAddress unmapped(Span octets) {
   constexpr std::array<std::uint8_t, 12> prefix{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
   return std::equal(prefix.begin(), prefix.end(), octets.begin()) ? make_ip_address(Family::ipv4, octets.subspan(12))
-                                                                 : make_ip_address(Family::ipv6, octets);
+                                                                  : make_ip_address(Family::ipv6, octets);
 }
 
 bool is_loopback(const IpAddress& address) {
@@ -70,7 +70,7 @@ std::vector<std::uint8_t> message(std::uint16_t type, std::uint16_t flags, std::
   return bytes;
 }
 
-Result<HeldFlow> decode_socket(Span payload, std::uint8_t protocol) {
+Result<HeldFlow> decode_socket(Span payload) {
   const auto body = read<inet_diag_msg>(payload);
   if (!body || (body->idiag_family != AF_INET && body->idiag_family != AF_INET6)) {
     return fail("sock_diag: a socket that cannot be read");
@@ -82,7 +82,7 @@ Result<HeldFlow> decode_socket(Span payload, std::uint8_t protocol) {
   };
   HeldFlow held;
   held.family = body->idiag_family;
-  held.flow = {protocol, address(id.idiag_src), {ntohs(id.idiag_sport)}, address(id.idiag_dst), {ntohs(id.idiag_dport)}};
+  held.flow = {0, address(id.idiag_src), {ntohs(id.idiag_sport)}, address(id.idiag_dst), {ntohs(id.idiag_dport)}};
   held.name.resize(sizeof id);
   std::memcpy(held.name.data(), &id, sizeof id);
   return held;
@@ -143,8 +143,7 @@ Outcome take(FlowAnswer& answer, const nlmsghdr& header, Span payload) {
   if (header.nlmsg_type != SOCK_DIAG_BY_FAMILY && header.nlmsg_type != tracking_new) {
     return done();
   }
-  // Which protocol a socket speaks does not stand in its message: it is what was asked for.
-  auto held = header.nlmsg_type == tracking_new ? decode_entry(payload) : decode_socket(payload, 0);
+  auto held = header.nlmsg_type == tracking_new ? decode_entry(payload) : decode_socket(payload);
   if (!held) {
     return fail(held.error());
   }

@@ -46,24 +46,29 @@ Result<std::vector<HeldFlow>> ask(os::NetlinkSocket& socket, std::span<const std
   }
 }
 
-/// Ends those of `flows` that must end; stops at the first that the kernel refuses to.
+/// Ends those of `flows` that must end.
 /// @param encode the request that ends one flow
+/// @return the first refusal, after all have been tried
 template <typename Encode>
 Outcome end_flows(os::NetlinkSocket& socket, const std::vector<HeldFlow>& flows,
                   std::span<const model::Endpoint> spared, std::size_t& ended, Encode encode) {
+  Outcome outcome = done();
   for (const auto& held : flows) {
     if (!codec::must_be_cut(held.flow, spared)) {
       continue;
     }
     const auto sequence = socket.next_sequence();
     const auto answer = ask(socket, encode(held, sequence), sequence);
+    const int code = answer ? 0 : answer.error().code.value();
     if (answer) {
       ++ended;
-    } else if (const int code = answer.error().code.value(); code != ENOENT && code != ESTALE) {
-      return fail(answer.error());  // those two: it has ended by itself meanwhile
+    } else if (code == ETIMEDOUT) {
+      return fail(answer.error());
+    } else if (outcome && code != ENOENT && code != ESTALE) {  // those two: it has ended by itself meanwhile
+      outcome = fail(answer.error());
     }
   }
-  return done();
+  return outcome;
 }
 
 struct SocketKind {

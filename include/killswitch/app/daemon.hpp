@@ -50,6 +50,7 @@ private:
   void enforce();
   void enforce_enabled();
   void enforce_disabled();
+  void cut_survivors();
   bool apply_and_observe();
   /// @return whether the kernel holds exactly what was applied
   bool observe();
@@ -84,6 +85,7 @@ private:
   std::deque<model::Event> queue_;
   std::optional<model::Ruleset> applied_;  ///< nothing: the kernel's content is not known to be ours
   bool removed_{false};                    ///< disabled, and the table is known to be gone
+  bool survivors_{false};                  ///< what was open before the lock is to be cut once it is verified
   std::string saved_;                      ///< what the state file holds, as far as we wrote it
   serve::Summary announced_;               ///< what was told last, on the bus and in the journal
   std::chrono::milliseconds retry_delay_{0};

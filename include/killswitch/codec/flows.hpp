@@ -15,7 +15,7 @@ namespace killswitch::codec {
 
 /// A conversation as its first packet names it. IPv4 in IPv6 notation (::ffff:192.0.2.1) stands here as IPv4.
 struct Flow {
-  std::uint8_t protocol{0};  ///< IP protocol number
+  std::uint8_t protocol{0};  ///< IP protocol number; a socket's message does not say it: it is what was asked for
   model::IpAddress source;   ///< this host's side, if the flow is a socket's
   model::Port source_port;   ///< 0 where the protocol has none
   model::IpAddress destination;
@@ -26,7 +26,7 @@ struct Flow {
 /// A flow, and how the kernel wants it named in a request to end it.
 struct HeldFlow {
   Flow flow;
-  std::uint8_t family{0};           ///< AF_INET or AF_INET6, as it was listed
+  std::uint8_t family{0};          ///< AF_INET or AF_INET6, as it was listed
   std::vector<std::uint8_t> name;  ///< inet_diag_sockid, or the attributes that single out an entry
   bool operator==(const HeldFlow&) const = default;
 };
