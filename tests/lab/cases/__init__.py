@@ -1,5 +1,29 @@
 """The cases, by theme. Importing this package registers all of them."""
 
-from . import authority, connecting, crashes, impostors, system
+from . import (
+    authority,
+    connecting,
+    crashes,
+    impostors,
+    leak_classes_frames,
+    leak_classes_guests,
+    leak_classes_inbound,
+    leak_classes_links,
+    leak_classes_routes,
+    old_flows,
+    system,
+)
 
-__all__ = ["authority", "connecting", "crashes", "impostors", "system"]
+__all__ = [
+    "authority",
+    "connecting",
+    "crashes",
+    "impostors",
+    "leak_classes_frames",
+    "leak_classes_guests",
+    "leak_classes_inbound",
+    "leak_classes_links",
+    "leak_classes_routes",
+    "old_flows",
+    "system",
+]
