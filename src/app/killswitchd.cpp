@@ -6,9 +6,11 @@
 #include "killswitch/os/log.hpp"
 #include "killswitch/os/service_manager.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
-#include <CLI/CLI.hpp>
 #include <csignal>
+#include <cstdio>
+#include <string_view>
 
 namespace {
 
@@ -51,17 +53,33 @@ int run() {
   return 0;
 }
 
+constexpr const char* usage =
+    "killswitchd keeps this machine's traffic inside its OpenVPN tunnel. It is started by the service manager;\n"
+    "`killswitch` is the command to talk to it.\n"
+    "Usage: killswitchd [OPTIONS]\n\n"
+    "Options:\n"
+    "  -h,--help                   Print this help message and exit\n"
+    "  --version                   Display program version information and exit\n";
+
 }  // namespace
 
+// Two words do not need CLI11, which would keep half a megabyte resident.
 int main(int argc, char** argv) {
-  CLI::App app{
-      "killswitchd keeps this machine's traffic inside its OpenVPN tunnel. It is started by the service "
-      "manager; `killswitch` is the command to talk to it.",
-      "killswitchd"};
-  app.set_version_flag("--version", KILLSWITCH_VERSION);
-  CLI11_PARSE(app, argc, argv);
+  const std::string_view word = argc > 1 ? argv[1] : "";
+  if (argc == 2 && (word == "-h" || word == "--help")) {
+    fmt::print("{}", usage);
+    return 0;
+  }
+  if (argc == 2 && word == "--version") {
+    fmt::print("{}\n", KILLSWITCH_VERSION);
+    return 0;
+  }
+  if (argc > 1) {
+    fmt::print(stderr, "killswitchd: it takes no arguments\n{}", usage);
+    return 2;
+  }
   if (::geteuid() != 0) {
-    std::cerr << "killswitchd: must run as root (CAP_NET_ADMIN): start it with `systemctl start killswitchd`\n";
+    fmt::print(stderr, "killswitchd: must run as root (CAP_NET_ADMIN): start it with `systemctl start killswitchd`\n");
     return 4;
   }
   return run();

@@ -196,6 +196,43 @@ Decoded decode_address(Bytes payload, bool removed) {
   return std::optional<RtnetlinkContent>{model::AddressAdded{index, address}};
 }
 
+/// RTM_NEWROUTE and RTM_DELROUTE: unicast routes to much of the internet through one interface. A route through several
+/// has no RTA_OIF and is left out, like those that lead nowhere.
+Decoded decode_route(Bytes payload, bool removed, bool replaces) {
+  const auto header = read<rtmsg>(payload);
+  if (!header) {
+    return fail("rtnetlink: a route message is cut short");
+  }
+  const bool cached = (header->rtm_flags & RTM_F_CLONED) != 0;
+  if ((header->rtm_family != AF_INET && header->rtm_family != AF_INET6) || header->rtm_type != RTN_UNICAST || cached) {
+    return nothing();
+  }
+  const auto family = header->rtm_family == AF_INET ? model::Family::ipv4 : model::Family::ipv6;
+  model::Prefix destination{model::make_ip_address(family, {}), header->rtm_dst_len};
+  if (!model::is_wide_route(destination)) {
+    return nothing();
+  }
+  const auto attributes = decode_attributes(after(payload, aligned(sizeof(rtmsg))));
+  if (!attributes) {
+    return fail(attributes.error());
+  }
+  if (const Attribute* address = find(*attributes, RTA_DST)) {
+    if (address->payload.size() != destination.address.size()) {
+      return fail("rtnetlink: the destination of a route breaks the format");
+    }
+    destination.address = model::make_ip_address(family, address->payload);
+  }
+  const Attribute* interface = find(*attributes, RTA_OIF);
+  const auto index = interface == nullptr ? std::nullopt : read<std::uint32_t>(interface->payload);
+  if (!index || *index == 0) {
+    return nothing();
+  }
+  if (removed) {
+    return std::optional<RtnetlinkContent>{model::RouteRemoved{{*index}, destination}};
+  }
+  return std::optional<RtnetlinkContent>{model::RouteAdded{{*index}, destination, replaces}};
+}
+
 /// Kernel errors are negative errno values; everything else that is not zero is no error the kernel ever sends.
 Result<int> decode_errno(Bytes payload) {
   const auto value = read<std::int32_t>(payload);
@@ -219,14 +256,16 @@ Decoded decode_answer(Bytes payload, std::uint16_t type) {
   return std::optional<RtnetlinkContent>{KernelAnswer{*errno_value}};
 }
 
-Decoded decode_content(std::uint16_t type, Bytes payload) {
-  switch (type) {
+Decoded decode_content(const nlmsghdr& header, Bytes payload) {
+  switch (header.nlmsg_type) {
     case NLMSG_ERROR:
-    case NLMSG_DONE: return decode_answer(payload, type);
+    case NLMSG_DONE: return decode_answer(payload, header.nlmsg_type);
     case RTM_NEWLINK: return decode_link(payload, false);
     case RTM_DELLINK: return decode_link(payload, true);
     case RTM_NEWADDR: return decode_address(payload, false);
     case RTM_DELADDR: return decode_address(payload, true);
+    case RTM_NEWROUTE: return decode_route(payload, false, (header.nlmsg_flags & NLM_F_REPLACE) != 0);
+    case RTM_DELROUTE: return decode_route(payload, true, false);
     default: return nothing();
   }
 }
@@ -257,8 +296,7 @@ Result<std::vector<RtnetlinkMessage>> decode_rtnetlink(std::span<const std::uint
     if (!header || header->nlmsg_len < sizeof(nlmsghdr) || header->nlmsg_len > datagram.size()) {
       return fail("rtnetlink: a message is longer or shorter than its place");
     }
-    auto content =
-        decode_content(header->nlmsg_type, datagram.subspan(sizeof(nlmsghdr), header->nlmsg_len - sizeof(nlmsghdr)));
+    auto content = decode_content(*header, datagram.subspan(sizeof(nlmsghdr), header->nlmsg_len - sizeof(nlmsghdr)));
     if (!content) {
       return fail(content.error());
     }
@@ -288,6 +326,15 @@ std::vector<std::uint8_t> encode_address_dump(std::uint32_t sequence) {
   body.ifa_family = AF_UNSPEC;
   std::vector<std::uint8_t> bytes;
   append(bytes, dump_header(RTM_GETADDR, sequence, sizeof(body)));
+  append(bytes, body);
+  return bytes;
+}
+
+std::vector<std::uint8_t> encode_route_dump(std::uint32_t sequence) {
+  rtmsg body{};
+  body.rtm_family = AF_UNSPEC;
+  std::vector<std::uint8_t> bytes;
+  append(bytes, dump_header(RTM_GETROUTE, sequence, sizeof(body)));
   append(bytes, body);
   return bytes;
 }

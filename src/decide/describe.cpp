@@ -96,6 +96,19 @@ std::string transport_words(const World& world) {
   return words;
 }
 
+/// Whether programs reach the internet of `family` through the tunnel: an address and a wide route.
+bool carries(const World& world, Family family) {
+  const auto link = world.trusted ? world.links.find(world.trusted->index) : world.links.end();
+  if (link == world.links.end()) {
+    return false;
+  }
+  const auto& addresses = world.trusted->report.addresses;
+  const auto& routes = link->second.wide_routes;
+  return std::any_of(addresses.begin(), addresses.end(),
+                     [&](const auto& entry) { return entry.address.family == family; }) &&
+         std::any_of(routes.begin(), routes.end(), [&](const Prefix& route) { return route.address.family == family; });
+}
+
 std::uint64_t counter(const World& world, const char* name) {
   if (!world.observation) {
     return 0;
@@ -131,6 +144,12 @@ void warn(const World& world, Lines& warnings) {
   if (world.trusted && tunnel_resolvers(world).empty() && !world.settings.policy.any_tunnel_resolver) {
     warnings.emplace_back(
         "no resolver is known in the tunnel, so DNS is refused there: set /dns/tunnel_resolvers in the policy");
+  }
+  if (world.trusted && !carries(world, Family::ipv4) && !carries(world, Family::ipv6)) {
+    warnings.emplace_back(
+        "no default route leads into the tunnel: what takes another way is refused (redirect-gateway def1 in the "
+        "profile "
+        "sends everything through the VPN)");
   }
   if (world.trusted) {
     warnings.emplace_back(
@@ -182,11 +201,6 @@ bool holds_egress_chain(const Ruleset& ruleset) {
                      [](const Table& table) { return table.family == TableFamily::netdev && !table.chains.empty(); });
 }
 
-bool carries_ipv6(const World& world) {
-  return world.trusted && std::any_of(world.trusted->report.addresses.begin(), world.trusted->report.addresses.end(),
-                                      [](const auto& entry) { return entry.address.family == Family::ipv6; });
-}
-
 }  // namespace
 
 Status describe(const World& world) {
@@ -207,7 +221,7 @@ Status describe(const World& world) {
   if (!world.enabled) {
     return status;
   }
-  status.ipv6 = carries_ipv6(world) ? "tunnelled" : "refused";
+  status.ipv6 = carries(world, Family::ipv6) ? "tunnelled" : "refused";
   status.transport = transport_words(world);
   status.resolvers = tunnel_resolvers(world);
   if (world.trusted) {

@@ -25,8 +25,11 @@ struct Stepper {
   void on(const LinkChanged& event) {
     auto& link = world.links[event.link.index];
     auto addresses = std::move(link.addresses);
+    auto routes = std::move(link.wide_routes);
     link = event.link;
     link.addresses = std::move(addresses);
+    // An interface that goes down loses its IPv4 routes without a word.
+    link.wide_routes = link.up ? std::move(routes) : std::vector<Prefix>{};
   }
 
   void on(const LinkRemoved& event) {
@@ -51,6 +54,32 @@ struct Stepper {
   void on(const AddressRemoved& event) {
     if (const auto link = world.links.find(event.index); link != world.links.end()) {
       std::erase(link->second.addresses, event.address);
+    }
+  }
+
+  void on(const RouteAdded& event) {
+    if (event.replaces) {
+      for (auto& [index, link] : world.links) {
+        std::erase(link.wide_routes, event.destination);
+      }
+    }
+    const auto link = world.links.find(event.index);
+    if (link == world.links.end()) {
+      return;
+    }
+    auto& routes = link->second.wide_routes;
+    routes.insert(std::upper_bound(routes.begin(), routes.end(), event.destination), event.destination);
+  }
+
+  void on(const RouteRemoved& event) {
+    const auto link = world.links.find(event.index);
+    if (link == world.links.end()) {
+      return;
+    }
+    // Once: another of the same destination, with another metric or in another table, may remain.
+    auto& routes = link->second.wide_routes;
+    if (const auto found = std::find(routes.begin(), routes.end(), event.destination); found != routes.end()) {
+      routes.erase(found);
     }
   }
 

@@ -14,6 +14,11 @@ std::string_view to_string(LinkClass link_class) {
   return "link";
 }
 
+bool is_wide_route(const Prefix& destination) {
+  constexpr std::uint8_t widest = 3;  // 2000::/3 is all of today's IPv6 internet
+  return destination.length <= widest;
+}
+
 LinkClass classify(const Link& link, const Links& links, std::optional<IfIndex> trusted_tunnel) {
   if (link.index == loopback_ifindex) {
     return LinkClass::loopback;

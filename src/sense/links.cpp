@@ -89,10 +89,22 @@ Result<std::optional<model::Links>> try_list_links(os::NetlinkSocket& socket) {
   if (!addresses_end) {
     return fail(addresses_end.error());
   }
-  if (*links_end == DumpEnd::interrupted || *addresses_end == DumpEnd::interrupted) {
+  sequence = socket.next_sequence();
+  const auto routes_end = dump(socket, codec::encode_route_dump(sequence), sequence, [&](auto& content) {
+    const auto* added = std::get_if<model::RouteAdded>(&content);
+    if (const auto link = added != nullptr ? links.find(added->index) : links.end(); link != links.end()) {
+      link->second.wide_routes.push_back(added->destination);
+    }
+  });
+  if (!routes_end) {
+    return fail(routes_end.error());
+  }
+  const auto interrupted = {*links_end, *addresses_end, *routes_end};
+  if (std::find(interrupted.begin(), interrupted.end(), DumpEnd::interrupted) != interrupted.end()) {
     return std::optional<model::Links>{};
   }
   for (auto& [index, link] : links) {
+    std::sort(link.wide_routes.begin(), link.wide_routes.end());
     std::sort(link.addresses.begin(), link.addresses.end());
     link.addresses.erase(std::unique(link.addresses.begin(), link.addresses.end()), link.addresses.end());
   }
@@ -132,7 +144,8 @@ Result<os::NetlinkSocket> subscribe(std::size_t receive_buffer) {
   if (auto set = socket->set_receive_buffer(receive_buffer); !set) {
     return fail(set.error());
   }
-  for (const unsigned group : {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR}) {
+  for (const unsigned group :
+       {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE}) {
     if (auto joined = socket->join_group(group); !joined) {
       return fail(joined.error());
     }
@@ -268,6 +281,8 @@ void LinkSensor::Watch::report_facts(std::vector<RtnetlinkMessage> messages) {
     void operator()(model::LinkRemoved& event) const { report(event); }
     void operator()(model::AddressAdded& event) const { report(event); }
     void operator()(model::AddressRemoved& event) const { report(event); }
+    void operator()(model::RouteAdded& event) const { report(event); }
+    void operator()(model::RouteRemoved& event) const { report(event); }
     void operator()(DumpDone&) const {}  // answers belong to requests, and this socket makes none
     void operator()(KernelAnswer&) const {}
   };

@@ -45,6 +45,7 @@ struct Facts {
   bool known{false};
   int listings{0};
   int losses{0};
+  bool replaced{false};
 
   void operator()(const model::LinksListed& event) {
     links = event.links;
@@ -66,6 +67,15 @@ struct Facts {
   void operator()(const model::AddressRemoved& event) {
     if (const auto link = links.find(event.index); link != links.end()) {
       std::erase(link->second.addresses, event.address);
+    }
+  }
+  void operator()(const model::RouteAdded& event) {
+    links.at(event.index).wide_routes.push_back(event.destination);
+    replaced = replaced || event.replaces;
+  }
+  void operator()(const model::RouteRemoved& event) {
+    if (const auto link = links.find(event.index); link != links.end()) {
+      std::erase(link->second.wide_routes, event.destination);
     }
   }
   void operator()(const model::LinksUnknown& /*event*/) {
@@ -134,12 +144,13 @@ TEST_CASE("what exists before the start is known when start returns") {
       "tun",
       std::nullopt,
       true,
-      {*model::parse_interface_address("10.8.0.6/32"), *model::parse_interface_address("2001:db8::6/64")}};
+      {*model::parse_interface_address("10.8.0.6/32"), *model::parse_interface_address("2001:db8::6/64")},
+      {}};
   CHECK(laboratory.facts.known);
   CHECK(laboratory.facts.listings == 1);
   REQUIRE(laboratory.facts.find("tun0") != nullptr);
   CHECK(*laboratory.facts.find("tun0") == expected);
-  const model::Link port{index_of("veth0"), "veth0", "veth", index_of("br0"), true, {}};
+  const model::Link port{index_of("veth0"), "veth0", "veth", index_of("br0"), true, {}, {}};
   REQUIRE(laboratory.facts.find("veth0") != nullptr);
   CHECK(*laboratory.facts.find("veth0") == port);
   REQUIRE(laboratory.facts.find("lo") != nullptr);
@@ -247,4 +258,29 @@ TEST_CASE("a storm while the loop runs: whatever was lost, the end is the truth"
   const std::vector<model::InterfaceAddress> expected{*model::parse_interface_address("192.0.2.1/32")};
   CHECK(laboratory.facts.find("one")->addresses == expected);
   CHECK(laboratory.facts.known);
+}
+
+TEST_CASE("wide routes are facts, narrow ones are not") {
+  enter_laboratory();
+  run("ip link add name br0 type bridge && ip link set br0 up && ip address add 192.0.2.2/24 dev br0");
+  run("ip link add name br1 type bridge && ip link set br1 up && ip address add 198.51.100.2/24 dev br1");
+  run("ip route add default via 192.0.2.1 dev br0");
+  run("ip -6 route add 2000::/3 dev br0");
+  Laboratory laboratory;
+  const auto routes_of = [&](const char* name) { return laboratory.facts.find(name)->wide_routes; };
+  const auto whole = *model::parse_prefix("0.0.0.0/0");
+  const auto half = *model::parse_prefix("128.0.0.0/1");
+  CHECK(routes_of("br0") == std::vector{whole, *model::parse_prefix("2000::/3")});
+  CHECK(routes_of("br1").empty());
+
+  run("ip route add 203.0.113.0/24 via 192.0.2.1 dev br0");
+  run("ip route add 128.0.0.0/1 via 198.51.100.1 dev br1");
+  CHECK(laboratory.reached([&] { return routes_of("br1") == std::vector{half}; }));
+  run("ip route del 128.0.0.0/1");
+  CHECK(laboratory.reached([&] { return routes_of("br1").empty(); }));
+  CHECK(routes_of("br0").size() == 2);
+
+  run("ip route replace default via 198.51.100.1 dev br1");
+  CHECK(laboratory.reached([&] { return routes_of("br1") == std::vector{whole}; }));
+  CHECK(laboratory.facts.replaced);
 }

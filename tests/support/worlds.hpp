@@ -74,6 +74,8 @@ inline model::TunnelReport dual_stack_report() {
 inline model::Link tun0(model::IfIndex index = tunnel) {
   auto made = link(index, "tun0", "tun");
   made.addresses = dual_stack_report().addresses;
+  made.wide_routes = {*model::parse_prefix("0.0.0.0/1"), *model::parse_prefix("128.0.0.0/1"),
+                      *model::parse_prefix("2000::/3")};
   return made;
 }
 

@@ -213,6 +213,41 @@ TEST_CASE("addresses that break the format, and families that are no facts") {
   CHECK(decoded(message(RTM_NEWADDR, address_body(AF_PHONET, 0, 7))).empty());
 }
 
+TEST_CASE("routes: wide ones through one interface") {
+  const auto route = [](std::uint8_t family, std::uint8_t length, std::uint8_t type = RTN_UNICAST) {
+    rtmsg body{};
+    body.rtm_family = family;
+    body.rtm_dst_len = length;
+    body.rtm_type = type;
+    return raw(body);
+  };
+  const Bytes through7 = attribute(RTA_OIF, raw(std::uint32_t{7}));
+  const auto only = [](const Bytes& datagram) {
+    const auto messages = decode_rtnetlink(datagram);
+    REQUIRE(messages);
+    REQUIRE(messages->size() == 1);
+    return messages->front().content;
+  };
+  const auto left_out = [](const Bytes& datagram) {
+    const auto messages = decode_rtnetlink(datagram);
+    return messages && messages->empty();
+  };
+  const codec::RtnetlinkContent whole = model::RouteAdded{{7}, *model::parse_prefix("0.0.0.0/0"), false};
+  CHECK(only(message(RTM_NEWROUTE, route(AF_INET, 0) + through7)) == whole);
+  const Bytes half = attribute(RTA_DST, {128, 0, 0, 0});
+  CHECK(only(message(RTM_NEWROUTE, route(AF_INET, 1) + half + through7, NLM_F_REPLACE)) ==
+        codec::RtnetlinkContent{model::RouteAdded{{7}, *model::parse_prefix("128.0.0.0/1"), true}});
+  CHECK(only(message(RTM_DELROUTE, route(AF_INET6, 0) + through7)) ==
+        codec::RtnetlinkContent{model::RouteRemoved{{7}, *model::parse_prefix("::/0")}});
+
+  CHECK(left_out(message(RTM_NEWROUTE, route(AF_INET, 4) + half + through7)));
+  CHECK(left_out(message(RTM_NEWROUTE, route(AF_INET, 0, RTN_UNREACHABLE) + through7)));
+  CHECK(left_out(message(RTM_NEWROUTE, route(AF_INET, 0))));
+  CHECK(left_out(message(RTM_NEWROUTE, route(AF_MPLS, 0) + through7)));
+  CHECK_FALSE(decode_rtnetlink(message(RTM_NEWROUTE, Bytes(4, 0))));
+  CHECK_FALSE(decode_rtnetlink(message(RTM_NEWROUTE, route(AF_INET6, 1) + half + through7)));
+}
+
 TEST_CASE("answers: done, acknowledged, refused") {
   const auto error = [](int value) { return raw(nlmsgerr{value, {}}); };
   CHECK(decoded(message(NLMSG_DONE, raw(0), NLM_F_MULTI, 9)) == one(codec::DumpDone{0}, 9));

@@ -230,6 +230,42 @@ TEST_CASE("A restarted daemon knows the tunnel again, if it is still there", "[s
   }
 }
 
+TEST_CASE("Wide routes tell whether programs reach the internet through the tunnel", "[step]") {
+  auto world = laptop_protected();
+  const auto half = *parse_prefix("0.0.0.0/1");
+  const auto whole = *parse_prefix("::/0");
+  CHECK(decide::describe(world).ipv6 == "tunnelled");
+  world.links[tunnel].wide_routes.clear();
+  CHECK(decide::describe(world).ipv6 == "refused");
+  const auto warned = [&] {
+    const auto warnings = decide::describe(world).warnings;
+    return std::any_of(warnings.begin(), warnings.end(),
+                       [](const auto& text) { return text.find("no default route") != std::string::npos; });
+  };
+  CHECK(warned());
+  run(world, RouteAdded{tunnel, half, false});
+  run(world, RouteAdded{tunnel, half, false});
+  CHECK_FALSE(warned());
+  run(world, RouteRemoved{tunnel, half});
+  CHECK_FALSE(warned());  // the other one, of another metric, is still there
+  run(world, RouteAdded{wifi, half, true});
+  CHECK(warned());
+  run(world, RouteAdded{tunnel, whole, false});
+  CHECK(decide::describe(world).ipv6 == "tunnelled");
+
+  SECTION("an interface that goes down has no routes") {
+    auto down = world.links[tunnel];
+    down.up = false;
+    run(world, LinkChanged{down});
+    CHECK(world.links[tunnel].wide_routes.empty());
+  }
+  SECTION("routes of interfaces that nobody knows are left out") {
+    run(world, RouteAdded{IfIndex{99}, half, false});
+    run(world, RouteRemoved{IfIndex{99}, half});
+    CHECK(world.links.find(IfIndex{99}) == world.links.end());
+  }
+}
+
 TEST_CASE("An unreadable state file means locked, with the way back", "[step]") {
   World world;
   const auto effects = run(world, StateUnreadable{Error{std::make_error_code(std::errc::invalid_argument),

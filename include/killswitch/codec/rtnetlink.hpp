@@ -1,8 +1,8 @@
-// rtnetlink, bytes to values and back: interfaces and their addresses, as notifications and as dumps.
+// rtnetlink, bytes to values and back: interfaces, their addresses and wide routes, as notifications and as dumps.
 //
 // One datagram holds one or more messages; what they say becomes model events. Nothing here is trusted: a message
 // whose lengths do not add up is an error and never half a fact. The sequence of messages, lost ones and repeated
-// dumps are the business of sense/links. Routes are not facts of the kill switch and are not decoded.
+// dumps are the business of sense/links.
 // @source Linux include/uapi/linux/{netlink,rtnetlink,if_link,if_addr}.h, rtnetlink(7)
 #pragma once
 
@@ -28,8 +28,9 @@ struct KernelAnswer {
   bool operator==(const KernelAnswer&) const = default;
 };
 
-using RtnetlinkContent = std::variant<model::LinkChanged, model::LinkRemoved, model::AddressAdded,
-                                      model::AddressRemoved, DumpDone, KernelAnswer>;
+using RtnetlinkContent =
+    std::variant<model::LinkChanged, model::LinkRemoved, model::AddressAdded, model::AddressRemoved, model::RouteAdded,
+                 model::RouteRemoved, DumpDone, KernelAnswer>;
 
 struct RtnetlinkMessage {
   std::uint32_t sequence{0};  ///< of the request that is answered
@@ -40,7 +41,7 @@ struct RtnetlinkMessage {
   bool operator==(const RtnetlinkMessage&) const = default;
 };
 
-/// Messages about anything else (other address families, bridge ports, routes) are left out.
+/// Messages about anything else (other address families, bridge ports, narrow routes) are left out.
 /// @return an error for a datagram that is cut short, or a message that breaks the format.
 [[nodiscard]] Result<std::vector<RtnetlinkMessage>> decode_rtnetlink(std::span<const std::uint8_t> datagram);
 
@@ -48,5 +49,8 @@ struct RtnetlinkMessage {
 [[nodiscard]] std::vector<std::uint8_t> encode_link_dump(std::uint32_t sequence);
 /// RTM_GETADDR for all addresses of all families.
 [[nodiscard]] std::vector<std::uint8_t> encode_address_dump(std::uint32_t sequence);
+
+/// RTM_GETROUTE for all routes of all families.
+[[nodiscard]] std::vector<std::uint8_t> encode_route_dump(std::uint32_t sequence);
 
 }  // namespace killswitch::codec

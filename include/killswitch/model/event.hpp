@@ -34,6 +34,18 @@ struct AddressRemoved {
   InterfaceAddress address;
   bool operator==(const AddressRemoved&) const = default;
 };
+/// A wide route (model/link.hpp) through an interface.
+struct RouteAdded {
+  IfIndex index;
+  Prefix destination;
+  bool replaces{false};  ///< it took the place of one with the same destination, through whatever interface
+  bool operator==(const RouteAdded&) const = default;
+};
+struct RouteRemoved {
+  IfIndex index;
+  Prefix destination;
+  bool operator==(const RouteRemoved&) const = default;
+};
 struct LinksUnknown {
   std::string reason;
   bool operator==(const LinksUnknown&) const = default;
@@ -81,9 +93,9 @@ struct StateUnreadable {
   Error error;
 };
 
-using Event =
-    std::variant<LinksListed, LinkChanged, LinkRemoved, AddressAdded, AddressRemoved, LinksUnknown, ManagementOpened,
-                 ManagementClosed, ManagementReceived, EnableRequested, DisableRequested, KernelProbed,
-                 FirewallObserved, FirewallFailed, RulesetRefused, StateSaved, StateSaveFailed, StateUnreadable>;
+using Event = std::variant<LinksListed, LinkChanged, LinkRemoved, AddressAdded, AddressRemoved, RouteAdded,
+                           RouteRemoved, LinksUnknown, ManagementOpened, ManagementClosed, ManagementReceived,
+                           EnableRequested, DisableRequested, KernelProbed, FirewallObserved, FirewallFailed,
+                           RulesetRefused, StateSaved, StateSaveFailed, StateUnreadable>;
 
 }  // namespace killswitch::model

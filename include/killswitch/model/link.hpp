@@ -17,10 +17,15 @@ struct Link {
   std::optional<IfIndex> master;            ///< the bridge or bond that it is a port of
   bool up{false};                           ///< IFF_UP
   std::vector<InterfaceAddress> addresses;  ///< sorted
+  std::vector<Prefix> wide_routes;  ///< sorted; those that send large parts of the internet this way (is_wide_route)
   bool operator==(const Link&) const = default;
 };
 
 using Links = std::map<IfIndex, Link>;
+
+/// Default routes, and the halves and eighths of the address space that VPNs use in their place. All other routes say
+/// nothing that a kill switch wants to know, and there may be a million of them.
+[[nodiscard]] bool is_wide_route(const Prefix& destination);
 
 /// What may pass an interface depends on its class alone. Everything unknown is a link.
 enum class LinkClass : std::uint8_t { loopback, tunnel, internal, link };

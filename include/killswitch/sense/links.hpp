@@ -1,4 +1,4 @@
-// Watches interfaces and addresses through rtnetlink and reports them as events.
+// Watches interfaces, addresses and wide routes through rtnetlink and reports them as events.
 //
 // Subscribe first, dump then, notifications that came meanwhile last: no change is missed. What the kernel had to
 // drop (ENOBUFS) is said (LinksUnknown) and healed by a new dump. No fact is kept here: every event goes on.
