@@ -46,17 +46,19 @@ Result<std::vector<HeldFlow>> ask(os::NetlinkSocket& socket, std::span<const std
   }
 }
 
-/// Ends those of `flows` that must end.
+/// What must end of what was listed.
+std::vector<HeldFlow> doomed_of(std::vector<HeldFlow> flows, std::span<const model::Endpoint> spared) {
+  std::erase_if(flows, [&](const HeldFlow& held) { return !codec::must_be_cut(held.flow, spared); });
+  return flows;
+}
+
 /// @param encode the request that ends one flow
+/// @param ended  is counted up
 /// @return the first refusal, after all have been tried
 template <typename Encode>
-Outcome end_flows(os::NetlinkSocket& socket, const std::vector<HeldFlow>& flows,
-                  std::span<const model::Endpoint> spared, std::size_t& ended, Encode encode) {
+Outcome end_flows(os::NetlinkSocket& socket, const std::vector<HeldFlow>& doomed, Encode encode, std::size_t& ended) {
   Outcome outcome = done();
-  for (const auto& held : flows) {
-    if (!codec::must_be_cut(held.flow, spared)) {
-      continue;
-    }
+  for (const auto& held : doomed) {
     const auto sequence = socket.next_sequence();
     const auto answer = ask(socket, encode(held, sequence), sequence);
     const int code = answer ? 0 : answer.error().code.value();
@@ -110,7 +112,8 @@ void cut_sockets(std::span<const model::Endpoint> spared, CutReport& report) {
     for (auto& held : *flows) {
       held.flow.protocol = kind.protocol;
     }
-    if (const auto cut = end_flows(*socket, *flows, spared, report.sockets, codec::encode_socket_destroy); !cut) {
+    const auto doomed = doomed_of(std::move(*flows), spared);
+    if (const auto cut = end_flows(*socket, doomed, codec::encode_socket_destroy, report.sockets); !cut) {
       report.problems.push_back(consequence(kind.name, cut.error()));
     }
   }
@@ -124,14 +127,15 @@ void cut_tracked(std::span<const model::Endpoint> spared, CutReport& report) {
     return;
   }
   const auto sequence = socket->next_sequence();
-  const auto flows = ask(*socket, codec::encode_tracking_listing(sequence), sequence);
+  auto flows = ask(*socket, codec::encode_tracking_listing(sequence), sequence);
   if (!flows) {
     if (flows.error().code.value() != EINVAL) {  // nobody there: no connection tracking in this kernel
       report.problems.push_back(flows.error().within(what).message());
     }
     return;
   }
-  if (const auto cut = end_flows(*socket, *flows, spared, report.tracked, codec::encode_tracking_delete); !cut) {
+  const auto doomed = doomed_of(std::move(*flows), spared);
+  if (const auto cut = end_flows(*socket, doomed, codec::encode_tracking_delete, report.tracked); !cut) {
     report.problems.push_back(cut.error().within(what).message());
   }
 }

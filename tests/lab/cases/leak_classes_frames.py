@@ -5,6 +5,8 @@ import mmap
 import socket
 import struct
 
+from probe import checksum
+
 from lab import addresses as a
 from lab.trial import Trial, case
 
@@ -37,10 +39,7 @@ def _udp_packet(name: str, source: str, target: str, ports: tuple[int, int] = (4
     segment = struct.pack("!HHHH", *ports, 8 + len(payload(name)), 0) + payload(name)
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), 7, fragment, 64, 17, 0)
     header += socket.inet_aton(source) + socket.inet_aton(target)
-    total = sum(struct.unpack("!10H", header))
-    total = (total & 0xFFFF) + (total >> 16)
-    total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-    return header[:10] + struct.pack("!H", total) + header[12:] + segment
+    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + segment
 
 
 def _frames(trial: Trial) -> dict[str, bytes]:

@@ -1,13 +1,17 @@
-"""What others make the laptop say (leak classes 8, 9, 28-30)."""
+"""What others make the laptop say, and whether it tells its addresses in the tunnel (leak classes 8-12, 28-30)."""
 
 import socket
 import struct
 import threading
 
+from probe import checksum
+
 from lab import addresses as a
 from lab.frames import TAG
-from lab.node import Node
+from lab.node import Node, Process
+from lab.traffic import Stream
 from lab.trial import Trial, case
+from lab.waiting import until
 
 from .leak_classes_common import (
     TIMES, Way, datagram, ethernet, frame, mac, of_kind, payload, shown_closed, shown_open,
@@ -115,21 +119,17 @@ class _TunnelEnd:
 
 def _to_tunnel_address(trial: Trial, name: str, family: int) -> None:
     """A packet for the laptop's address in the tunnel arrives on the link, from a forged sender far away."""
-    segment = struct.pack("!HHHH", 9, 81, 8 + len(payload(name)), 0) + payload(name)
     if family == 4:
+        segment = struct.pack("!HHHH", 9, 81, 8 + len(payload(name)), 0) + payload(name)
         header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), 7, 0, 64, 17, 0)
         header += socket.inet_aton(a.HOST) + socket.inet_aton(_TUNNEL_HOST4)
-        total = sum(struct.unpack("!10H", header))
-        total = (total & 0xFFFF) + (total >> 16)
-        header = header[:10] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + header[12:]
+        header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
         content = ethernet(0x0800, header + segment, a.LAPTOP_MAC, a.AP_MAC)
     else:
         source, target = (socket.inet_pton(socket.AF_INET6, text) for text in (a.HOST6, _TUNNEL_HOST6))
         echo = struct.pack("!BBHHH", 128, 0, 0, 1, 1) + payload(name)
-        words = source + target + struct.pack("!II", len(echo), 58) + echo
-        total = sum(struct.unpack(f"!{len(words) // 2}H", words))
-        total = (total & 0xFFFF) + (total >> 16)
-        echo = echo[:2] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + echo[4:]
+        total = checksum(source + target + struct.pack("!II", len(echo), 58) + echo)
+        echo = echo[:2] + struct.pack("!H", total) + echo[4:]
         header6 = struct.pack("!IHBB", 6 << 28, len(echo), 58, 64) + source + target
         content = ethernet(0x86DD, header6 + echo, a.LAPTOP_MAC, a.AP_MAC)
     frame(trial.lab.ap, "wlan0", lambda: content)()
@@ -172,11 +172,36 @@ def leak_inbound(trial: Trial) -> None:
 
     trial.lock()
     shown_closed(trial, replies, "locked")
-    trial.laptop.connect()
+    client = trial.laptop.connect()
     shown_closed(trial, replies, "protected")
     said = _answers_into_tunnel(trial)
     trial.expect(not any(said.values()), f"forged packets for the tunnel's addresses are not answered ({said})")
     shown_closed(trial, told, "protected, questions for the tunnel's addresses")
+    _redirect(trial)
+    trial.expect("dev tun0" in trial.laptop.node.run("ip", "route", "get", a.HOST), "an ICMP redirect is not followed")
+    _tunnel_lost(trial, client)
+
+
+def _redirect(trial: Trial) -> None:
+    """The access point says that it is the better way to a host, itself."""
+    quoted = struct.pack("!BBHHHBBH", 0x45, 0, 28, 7, 0, 64, 17, 0)
+    quoted += socket.inet_aton(trial.lab.link_address()) + socket.inet_aton(a.HOST) + bytes(8)
+    body = socket.inet_aton(a.AP) + quoted
+    message = struct.pack("!BBH", 5, 1, checksum(b"\x05\x01\0\0" + body)) + body
+    with trial.lab.ap.entered(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sender:
+        sender.sendto(message, (trial.lab.link_address(), 0))
+
+
+def _tunnel_lost(trial: Trial, client: Process) -> None:
+    """The tunnel goes, step by step, under connections that are bound to its address."""
+    with trial.no_leaks("the tunnel is set down, renamed and lost, its connections go on"):
+        with Stream(trial.lab) as stream4, Stream(trial.lab, a.HOST6) as stream6:
+            until("the streams are answered", lambda: stream4.answered and stream6.answered)
+            for step in ("link set tun0 down", "link set tun0 name tun7", "link set tun7 up"):
+                trial.laptop.node.ip(step)
+                trial.for_seconds(0.3)
+            client.kill()
+            trial.for_seconds(0.5)
 
 
 @case("leak-arp")

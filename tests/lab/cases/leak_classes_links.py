@@ -120,17 +120,17 @@ def _plug_in_unnoticed(trial: Trial) -> None:
     daemon = trial.laptop.daemon
     assert daemon is not None
     os.kill(daemon.pid, signal.SIGSTOP)
-    watch, flood = _plug_in(trial, "usb8")
+    watch, flood = _plug_in(trial, "wwan0")
     until("a link that nobody noticed lets frames of a packet socket out", lambda: len(watch.times) > 100)
-    ways = [Way("link-datagram", datagram(trial.laptop.node, "link-datagram", "192.168.44.1", device="usb8"))]
+    ways = [Way("link-datagram", datagram(trial.laptop.node, "link-datagram", "192.168.44.1", device="wwan0"))]
     flood.stop()
-    trial.laptop.node.ip("address replace 192.168.44.2/24 dev usb8")
-    capture = Capture(trial.lab.ap, "far-usb8", trial.lab.laptop, Oracle(), link="usb8")
-    shown_closed(trial, ways, "usb8, plugged in while the daemon is stopped", on=capture)
-    trial.say("limit, usb8: frames of packet sockets come out until the daemon runs again and sees the link")
+    trial.laptop.node.ip("address replace 192.168.44.2/24 dev wwan0")
+    capture = Capture(trial.lab.ap, "far-wwan0", trial.lab.laptop, Oracle(), link="wwan0")
+    shown_closed(trial, ways, "wwan0, plugged in while the daemon is stopped", on=capture)
+    trial.say("limit, wwan0: frames of packet sockets come out until the daemon runs again and sees the link")
     os.kill(daemon.pid, signal.SIGCONT)
-    flood = _Flood(trial, "usb8")
-    _settle_hook(trial, "usb8", watch)
+    flood = _Flood(trial, "wwan0")
+    _settle_hook(trial, "wwan0", watch)
     flood.stop()
 
 
