@@ -19,6 +19,7 @@ complete -c killswitch -n __fish_use_subcommand -a enable -d 'Lock this machine'
 complete -c killswitch -n __fish_use_subcommand -a disable -d 'Give the network back'
 complete -c killswitch -n __fish_use_subcommand -a status -d 'Say what the kernel was seen to hold'
 complete -c killswitch -n __fish_use_subcommand -a rules -d 'Print the rules that the kernel holds'
+complete -c killswitch -n __fish_use_subcommand -a test -d 'Try every way out of this machine'
 complete -c killswitch -n __fish_use_subcommand -a connect -d 'Lock if needed, then start OpenVPN'
 complete -c killswitch -n __fish_use_subcommand -a policy -d 'List, show or check policies'
 
@@ -36,6 +37,8 @@ complete -c killswitch -n '__killswitch_in status' -l json -d 'Print JSON'
 complete -c killswitch -n '__killswitch_in status' -l watch -d 'Go on and print every change'
 
 complete -c killswitch -n '__killswitch_in rules' -l json -d 'Print JSON'
+
+complete -c killswitch -n '__killswitch_in test' -l json -d 'Print JSON'
 
 complete -c killswitch -n '__killswitch_in connect' -F
 complete -c killswitch -n '__killswitch_in connect' -l policy -r -F -a '(__killswitch_policies)' -d 'What else may leave'

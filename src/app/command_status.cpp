@@ -38,8 +38,9 @@ int watch(serve::Client& client, Output output) {
   return ended ? exit : report(ended.error());
 }
 
-/// The daemon's word, or, without a daemon, what the kernel and the state file say.
-Result<std::string> ask(const Paths& paths) {
+}  // namespace
+
+Result<std::string> ask_status(const Paths& paths) {
   auto loop = os::EventLoop::create();
   if (!loop) {
     return fail(loop.error());
@@ -56,8 +57,6 @@ Result<std::string> ask(const Paths& paths) {
   return codec::render_status_json(*status);
 }
 
-}  // namespace
-
 int run_status(const Paths& paths, const StatusCommand& command) {
   if (command.watch) {
     auto loop = os::EventLoop::create();
@@ -67,7 +66,7 @@ int run_status(const Paths& paths, const StatusCommand& command) {
     auto client = serve::Client::connect(*loop);
     return client ? watch(*client, command.output) : report(client.error());
   }
-  const auto status = ask(paths);
+  const auto status = ask_status(paths);
   if (!status) {
     return report(status.error(), "As root, `killswitch status` reads the kernel itself.");
   }
@@ -83,7 +82,7 @@ int run_rules(const Paths& paths, Output output) {
     return report(held.error());
   }
   const auto text = codec::render_nft_text(*held);
-  const auto answer = ask(paths);
+  const auto answer = ask_status(paths);
   const auto status = answer ? codec::parse_status_json(*answer, "status") : Result<Status>{fail(answer.error())};
   const bool wanted = status && (status->state == State::disabled ? held->tables.empty() : status->enforced);
   std::vector<std::string> differences;

@@ -36,6 +36,8 @@ struct StatusCommand {
 
 [[nodiscard]] int run_rules(const Paths& paths, Output output);
 
+[[nodiscard]] int run_test(const Paths& paths, Output output);
+
 struct ConnectCommand {
   std::string profile;
   std::string policy;
@@ -50,6 +52,8 @@ struct ConnectCommand {
 // Shared by them.
 /// Says what failed on standard error and gives the exit status that belongs to it.
 [[nodiscard]] int report(const Error& error, const std::string& advice = {});
+/// The status as JSON: the daemon's word, or, without a daemon, what the kernel and the state file say.
+[[nodiscard]] Result<std::string> ask_status(const Paths& paths);
 [[nodiscard]] int print_status(const std::string& status_json, Output output);
 [[nodiscard]] bool require_root(const char* command);
 void print(const std::string& text);

@@ -86,6 +86,20 @@ void add_rules(CLI::App& app, CommandLine& line) {
   command->callback([&line] { line.exit = run_rules(line.paths, line.output()); });
 }
 
+void add_test(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("test", "Try every way out of this machine, and say which of them leak");
+  command->footer(
+      "Sends a few packets for each class of leak on every link that is up: to addresses that belong to nobody, to\n"
+      "the local network and to the VPN server. Watches what leaves. With the kill switch off it shows what that is\n"
+      "for.\n"
+      "Exit status 0 when nothing left, 1 when something did.\n\n"
+      "Examples:\n"
+      "  killswitch test\n"
+      "  killswitch test --json | jq '.results[] | select(.verdict == \"leaked\")'");
+  command->add_flag("--json", line.json, "print JSON");
+  command->callback([&line] { line.exit = run_test(line.paths, line.output()); });
+}
+
 void add_connect(CLI::App& app, CommandLine& line) {
   auto* command = app.add_subcommand("connect", "Lock this machine if needed, then start OpenVPN under the lock");
   command->footer(
@@ -130,6 +144,7 @@ int main(int argc, char** argv) {
   add_disable(app, line);
   add_status(app, line);
   add_rules(app, line);
+  add_test(app, line);
   add_connect(app, line);
   add_policy(app, line);
   try {

@@ -11,6 +11,7 @@ from . import (
     leak_classes_links,
     leak_classes_routes,
     old_flows,
+    self_test,
     system,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "leak_classes_links",
     "leak_classes_routes",
     "old_flows",
+    "self_test",
     "system",
 ]
