@@ -38,6 +38,9 @@ struct StatusCommand {
 
 [[nodiscard]] int run_test(const Paths& paths, Output output);
 
+/// @param packet in the grammar of codec/packet_text.hpp
+[[nodiscard]] int run_explain(const std::string& packet, Output output);
+
 struct ConnectCommand {
   std::string profile;
   std::string policy;

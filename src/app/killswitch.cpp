@@ -17,6 +17,7 @@ struct CommandLine {
   StatusCommand status;
   ConnectCommand connect;
   std::string policy;
+  std::string packet;
 
   [[nodiscard]] Output output() const { return json ? Output::json : Output::text; }
 };
@@ -100,6 +101,26 @@ void add_test(CLI::App& app, CommandLine& line) {
   command->callback([&line] { line.exit = run_test(line.paths, line.output()); });
 }
 
+void add_explain(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("explain", "Say what the rules in the kernel do with a packet, and why");
+  command->footer(
+      "PACKET is PROTOCOL [SOURCE[:PORT]] -> DESTINATION[:PORT] WAY OPTIONS:\n"
+      "  PROTOCOL  udp, tcp, sctp, icmp [type N], icmpv6 [type N] or a number; arp and ethertype 0xNNNN have no "
+      "addresses\n"
+      "  SOURCE    numeric, like DESTINATION; IPv6 with a port as [ADDRESS]:PORT\n"
+      "  WAY       out IFACE, in IFACE, or forward IFACE IFACE\n"
+      "  OPTIONS   mark N, uid N|NAME (else nobody), ttl N, hoplimit N, fragment, packet-socket\n"
+      "Exit status 0 when it was explained, whatever the verdict; 2 when it is no packet.\n\n"
+      "Examples:\n"
+      "  killswitch explain \"udp 10.0.0.5 -> 8.8.8.8:53 out wlo1\"\n"
+      "  killswitch explain \"tcp -> [2001:db8::1]:443 out tun0 uid 1000\"\n"
+      "  killswitch explain \"icmpv6 type 135 fe80::1 -> ff02::1 out wlo1 hoplimit 255\"\n"
+      "  killswitch explain \"udp 172.17.0.2 -> 8.8.8.8:53 forward docker0 wlo1\"");
+  command->add_option("PACKET", line.packet, "in words, quoted")->required();
+  command->add_flag("--json", line.json, "print JSON");
+  command->callback([&line] { line.exit = run_explain(line.packet, line.output()); });
+}
+
 void add_connect(CLI::App& app, CommandLine& line) {
   auto* command = app.add_subcommand("connect", "Lock this machine if needed, then start OpenVPN under the lock");
   command->footer(
@@ -145,6 +166,7 @@ int main(int argc, char** argv) {
   add_status(app, line);
   add_rules(app, line);
   add_test(app, line);
+  add_explain(app, line);
   add_connect(app, line);
   add_policy(app, line);
   try {

@@ -105,6 +105,25 @@ TEST_CASE("every word of the vocabulary means to the interpreter what it means t
   }
 }
 
+TEST_CASE("a packet that the link is too small for leaves as the pieces that may leave") {
+  Testbed testbed;
+  auto firewall = open_firewall();
+  const auto ruleset = decide::compile(testbed.placed(test::laptop_protected()));
+  hold(firewall, ruleset);
+  for (const std::uint32_t mark : {default_transport_mark, 0U}) {
+    CAPTURE(mark);
+    Packet last;
+    last.hook = Hook::egress;
+    last.oifname = "wlo1";
+    last.destination = test::ip("198.51.100.49");
+    last.fragment_offset = 1480;
+    last.mark = mark;
+    const bool seen = testbed.send_datagram(last.destination, Port{1194}, mark, 3000);
+    CHECK(seen == decide::passes(decide::evaluate(ruleset, last)));
+    CHECK(seen == (mark != 0));
+  }
+}
+
 TEST_CASE("a ruleset that is not the one in force does not explain what is seen") {
   Testbed testbed;
   auto firewall = open_firewall();

@@ -247,6 +247,21 @@ int Testbed::send_frame(const std::string& device, std::uint16_t claimed_protoco
       ::sendto(frames_.get(), frame.data(), frame.size(), 0, reinterpret_cast<const sockaddr*>(&to), sizeof to));
 }
 
+bool Testbed::send_datagram(const IpAddress& to, Port port, std::uint32_t mark, std::size_t size) {
+  const os::Fd fd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  REQUIRE(::setsockopt(fd.get(), SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port.number);
+  std::memcpy(&address.sin_addr, to.bytes.data(), 4);
+  constexpr std::uint32_t sequence = 0x123456;
+  Bytes bytes(size - trailer_size, 0);
+  append(bytes, trailer(sequence));
+  [[maybe_unused]] const auto sent =
+      ::sendto(fd.get(), bytes.data(), bytes.size(), 0, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  return collect()[sequence].places.contains(Place::outside);
+}
+
 const Testbed::End& Testbed::end(Place place) const {
   return *std::find_if(ends_.begin(), ends_.end(), [place](const End& one) { return one.place == place; });
 }

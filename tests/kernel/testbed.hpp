@@ -42,6 +42,8 @@ public:
 
   /// Plain frames, and sockets as programs open them.
   int send_frame(const std::string& device, std::uint16_t claimed_protocol, const Bytes& frame, std::uint32_t mark);
+  /// A UDP datagram of an ordinary socket. @return whether its last byte came out at the other end of wlo1
+  [[nodiscard]] bool send_datagram(const model::IpAddress& to, model::Port port, std::uint32_t mark, std::size_t size);
   [[nodiscard]] Bytes ethernet(std::uint16_t ether_type) const;
 
 private:
