@@ -77,7 +77,8 @@ bool same_place(const Chain& left, const Chain& right) {
   if (!left.base || !right.base) {
     return left.base.has_value() == right.base.has_value();
   }
-  return left.base->hook == right.base->hook && left.base->priority == right.base->priority;
+  return left.base->hook == right.base->hook && left.base->priority == right.base->priority &&
+         left.base->type == right.base->type;
 }
 
 /// How one table gets from what is held to what is desired.

@@ -73,6 +73,7 @@ std::string base_words(const std::optional<model::BaseChain>& base) {
     return "no hook";
   }
   std::string words = fmt::format("hook {} priority {}", static_cast<int>(base->hook), base->priority);
+  words += base->type == model::ChainType::nat ? " nat" : "";
   for (const std::string& device : base->devices) {
     words += " device " + device;
   }

@@ -224,7 +224,8 @@ void DumpDecoder::chain_message(std::size_t table, Span attributes) {
   if (message.has(NFTA_CHAIN_HOOK)) {
     const Attributes hook = message.nest(NFTA_CHAIN_HOOK);
     const auto known = hook_of(observation_.ruleset.tables[table].family, hook.be32_or(NFTA_HOOK_HOOKNUM, UINT32_MAX));
-    if (!known || message.text(NFTA_CHAIN_TYPE) != "filter") {
+    const bool translates = message.text(NFTA_CHAIN_TYPE) == "nat";
+    if (!known || !(translates || message.text(NFTA_CHAIN_TYPE) == "filter")) {
       observation_.differences.push_back(
           fmt::format("chain {} is of a kind that this program never makes", printable(chain.name, 64)));
     }
@@ -232,7 +233,8 @@ void DumpDecoder::chain_message(std::size_t table, Span attributes) {
       observation_.differences.push_back(fmt::format("chain {}: its policy is not drop", printable(chain.name, 64)));
     }
     chain.base = model::BaseChain{known.value_or(Hook::egress),
-                                  static_cast<std::int32_t>(hook.be32_or(NFTA_HOOK_PRIORITY, 0)), devices_of(hook)};
+                                  static_cast<std::int32_t>(hook.be32_or(NFTA_HOOK_PRIORITY, 0)), devices_of(hook),
+                                  translates ? model::ChainType::nat : model::ChainType::filter};
   }
   chains.push_back(std::move(chain));
 }

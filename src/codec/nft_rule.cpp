@@ -175,6 +175,10 @@ Problem write_rule_verdict(NetlinkWriter& writer, const Verdict& verdict) {
     case Verdict::Kind::none: return {};
     case Verdict::Kind::reject_with_tcp_reset:
     case Verdict::Kind::reject_admin_prohibited: write_reject(writer, verdict.kind); return {};
+    case Verdict::Kind::masquerade: {
+      const Expression expression{writer, "masq"};
+      return {};
+    }
     case Verdict::Kind::look_up: {
       const Problem problem = write_loads(writer, verdict.key);
       write_lookup(writer, verdict.map, false, true);
@@ -205,6 +209,7 @@ std::optional<std::uint32_t> verdict_code(Verdict::Kind kind) {
     case Verdict::Kind::none:
     case Verdict::Kind::reject_with_tcp_reset:
     case Verdict::Kind::reject_admin_prohibited:
+    case Verdict::Kind::masquerade:
     case Verdict::Kind::look_up: break;
   }
   return std::nullopt;

@@ -258,6 +258,8 @@ void RuleDecoder::expression(Span bytes) {
     object(data);
   } else if (name == "reject") {
     reject(data);
+  } else if (name == "masq" && !data.has(NFTA_MASQ_FLAGS) && !data.has(NFTA_MASQ_REG_PROTO_MIN)) {
+    verdict({Verdict::Kind::masquerade, {}, {}, {}});
   } else if (name == "immediate" && data.be32_or(NFTA_IMMEDIATE_DREG, 1) == NFT_REG_VERDICT) {
     const auto decoded = decode_verdict(data.nest(NFTA_IMMEDIATE_DATA));
     decoded ? verdict(*decoded) : refuse("a verdict of another kind");

@@ -118,6 +118,7 @@ std::string verdict_text(const Verdict& verdict) {
     case Verdict::Kind::return_to_caller: return "return";
     case Verdict::Kind::reject_with_tcp_reset: return "reject with tcp reset";
     case Verdict::Kind::reject_admin_prohibited: return "reject with icmpx admin-prohibited";
+    case Verdict::Kind::masquerade: return "masquerade";
     case Verdict::Kind::look_up: break;
   }
   return operands_text(verdict.key) + " vmap @" + verdict.map;
@@ -193,7 +194,8 @@ void render_chain(std::string& out, const model::Chain& chain) {
     for (const std::string& device : chain.base->devices) {
       devices += (devices.empty() ? "" : ", ") + quoted(device);
     }
-    out += fmt::format("\t\ttype filter hook {}{} priority {}; policy drop;\n", hook_name(chain.base->hook),
+    out += fmt::format("\t\ttype {} hook {}{} priority {}; policy drop;\n",
+                       chain.base->type == model::ChainType::nat ? "nat" : "filter", hook_name(chain.base->hook),
                        devices.empty() ? "" : " devices = { " + devices + " }", chain.base->priority);
   }
   for (const model::Rule& rule : chain.rules) {

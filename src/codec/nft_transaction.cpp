@@ -228,7 +228,7 @@ void TransactionWriter::create_chain(const Table& table, const Chain& chain) {
   writer_.put_text(NFTA_CHAIN_NAME, chain.name);
   if (chain.base) {
     put_hook(*chain.base, chain.base->devices);
-    writer_.put_text(NFTA_CHAIN_TYPE, "filter");
+    writer_.put_text(NFTA_CHAIN_TYPE, chain.base->type == model::ChainType::nat ? "nat" : "filter");
     writer_.put_be32(NFTA_CHAIN_POLICY, NF_DROP);
   }
   writer_.end();

@@ -2,6 +2,7 @@
 #include "killswitch/codec/policy_json.hpp"
 
 #include "json_parts.hpp"
+#include "policy_allowances.hpp"
 
 #include <algorithm>
 #include <array>
@@ -71,20 +72,23 @@ void read_dns(const JsonCursor& dns, Policy& policy) {
 
 OrderedJson write_policy(const Policy& policy) {
   const bool by_mark = policy.transport_identity == TransportIdentity::mark;
-  return {{"version", 1},
-          {"name", policy.name},
-          {"description", policy.description},
-          {"transport", {{"identify", by_mark ? "mark" : "automatic"}, {"mark", policy.transport_mark}}},
-          {"links", {{"dhcp", policy.dhcp}, {"neighbour_discovery", policy.neighbour_discovery}}},
-          {"dns",
-           {{"tunnel_resolvers", write_addresses(policy.tunnel_resolvers)},
-            {"any_tunnel_resolver", policy.any_tunnel_resolver}}},
-          {"internal", {{"host", policy.host_to_internal}, {"tunnel", policy.internal_to_tunnel}}},
-          {"refusal", policy.refusal == Refusal::reject ? "reject" : "drop"}};
+  OrderedJson json = {{"version", 1},
+                      {"name", policy.name},
+                      {"description", policy.description},
+                      {"transport", {{"identify", by_mark ? "mark" : "automatic"}, {"mark", policy.transport_mark}}},
+                      {"links", {{"dhcp", policy.dhcp}, {"neighbour_discovery", policy.neighbour_discovery}}},
+                      {"dns",
+                       {{"tunnel_resolvers", write_addresses(policy.tunnel_resolvers)},
+                        {"any_tunnel_resolver", policy.any_tunnel_resolver}}},
+                      {"internal", {{"host", policy.host_to_internal}, {"tunnel", policy.internal_to_tunnel}}}};
+  write_allowances(json, policy);
+  json["refusal"] = policy.refusal == Refusal::reject ? "reject" : "drop";
+  return json;
 }
 
 void read_policy(const JsonCursor& cursor, PolicyName name_rule, Policy& policy) {
-  cursor.expect_object({"version", "name", "description", "transport", "links", "dns", "internal", "refusal"});
+  cursor.expect_object({"version", "name", "description", "transport", "links", "dns", "internal", "lan", "inbound",
+                        "endpoints", "router", "trusted_interfaces", "waives", "refusal"});
   read_version(cursor);
   const auto name = cursor.required("name", "a name");
   name.read(policy.name);
@@ -112,6 +116,7 @@ void read_policy(const JsonCursor& cursor, PolicyName name_rule, Policy& policy)
     internal.optional("host").read(policy.host_to_internal);
     internal.optional("tunnel").read(policy.internal_to_tunnel);
   }
+  read_allowances(cursor, policy);
   cursor.optional("refusal").read_choice<Refusal>(policy.refusal,
                                                   {{"reject", Refusal::reject}, {"drop", Refusal::drop}});
 }

@@ -1,5 +1,6 @@
 #include "killswitch/decide/audit.hpp"
 
+#include "audit_parts.hpp"
 #include "killswitch/decide/compile.hpp"
 #include "killswitch/decide/evaluate.hpp"
 #include "killswitch/decide/facts.hpp"
@@ -12,7 +13,6 @@ namespace killswitch::decide {
 namespace {
 
 using namespace model;
-using Violations = std::vector<std::string>;
 
 // Documentation addresses (RFC 5737, RFC 3849) stand for "anyone on the internet".
 const IpAddress somewhere4 = make_ip_address(Family::ipv4, std::array<std::uint8_t, 4>{203, 0, 113, 7});
@@ -20,7 +20,6 @@ const IpAddress neighbour4 = make_ip_address(Family::ipv4, std::array<std::uint8
 const IpAddress multicast4 = make_ip_address(Family::ipv4, std::array<std::uint8_t, 4>{224, 0, 0, 251});
 const IpAddress somewhere6 = make_ip_address(Family::ipv6, std::array<std::uint8_t, 4>{0x20, 0x01, 0x0d, 0xb8});
 const IpAddress multicast6 = make_ip_address(Family::ipv6, std::array<std::uint8_t, 2>{0xff, 0x02});
-constexpr IfIndex unknown_interface{0x7fffffff};
 constexpr std::uint32_t nobody = 65534;
 
 bool ends_in_drop(const Chain& chain) {
@@ -53,30 +52,14 @@ std::string_view name_of(Hook hook) {
 }
 
 void check_hook(const Table& table, Hook hook, Violations& found) {
-  const auto stands_at = [hook](const Chain& chain) { return chain.base && chain.base->hook == hook; };
+  const auto stands_at = [hook](const Chain& chain) {
+    return chain.base && chain.base->type == ChainType::filter && chain.base->hook == hook;
+  };
   const auto count = std::count_if(table.chains.begin(), table.chains.end(), stands_at);
   if (count != 1) {
     found.push_back(fmt::format("{} chains at the hook {}; expected one", count, name_of(hook)));
   }
 }
-
-Packet packet_to(const IpAddress& destination, std::uint8_t protocol, std::optional<std::uint16_t> port) {
-  Packet packet;
-  packet.destination = destination;
-  packet.source.family = destination.family;
-  packet.protocol = protocol;
-  if (port) {
-    packet.source_port = Port{40000};
-    packet.destination_port = Port{*port};
-  }
-  packet.uid = 0;  // root is not trusted more than anyone
-  return packet;
-}
-
-struct Probe {
-  const char* leak;
-  Packet packet;
-};
 
 /// One packet for each way out that a link must not be.
 std::vector<Probe> leak_probes() {
@@ -150,28 +133,37 @@ bool is_allowed_transport(const World& world, const Packet& packet) {
   });
 }
 
-struct Way {
-  IfIndex index;
-  std::string name;
-  std::string kind;
-};
-
-/// Every interface that packets must not leave by: links, and one that nobody has told us of.
-std::vector<Way> ways_out(const World& world) {
+/// Every interface that packets must not leave by as they like: links, and one that nobody has told us of.
+std::vector<WayOut> ways_out(const World& world) {
   const auto tunnel = match_tunnel(world);
   const auto trusted = tunnel ? std::optional{tunnel->index} : std::nullopt;
-  std::vector<Way> ways = {{unknown_interface, "an unknown interface", ""},
-                           {unknown_interface, "an unknown tun interface", "tun"}};
+  // No policy names these two: what has no index that we know is in no set.
+  std::vector<WayOut> ways = {{unknown_interface, "", "", LinkClass::link},
+                              {unknown_interface, "", "tun", LinkClass::link}};
   for (const auto& [index, link] : world.links) {
-    if (classify(link, world.links, trusted) == LinkClass::link) {
-      ways.push_back({index, link.name, link.kind});
+    const auto its_class = class_of(link, world, trusted);
+    if (its_class == LinkClass::link || its_class == LinkClass::lan) {
+      ways.push_back({index, link.name, link.kind, its_class});
     }
   }
   return ways;
 }
 
+std::string name_of(const WayOut& way) {
+  return way.name.empty() ? "an unknown interface" : way.name;
+}
+
+/// The hardware of a bridge that is trusted, which takes a waiver of G1.
+bool is_port_of_trusted(const WayOut& way, const World& world) {
+  const auto tunnel = match_tunnel(world);
+  const auto link = world.links.find(way.index);
+  return link != world.links.end() &&
+         is_guest_port(link->second, world, tunnel ? std::optional{tunnel->index} : std::nullopt);
+}
+
 /// At egress nothing but the transport, upkeep and its frames may pass, on every link.
-void check_egress(const Ruleset& ruleset, const World& world, const std::vector<Probe>& probes, Violations& found) {
+void check_egress(const Ruleset& ruleset, const World& world, const std::vector<WayOut>& ways,
+                  const std::vector<Probe>& probes, Violations& found) {
   const Table* table = nullptr;
   for (const auto& candidate : ruleset.tables) {
     if (candidate.family == TableFamily::netdev && candidate.name == table_name) {
@@ -182,25 +174,30 @@ void check_egress(const Ruleset& ruleset, const World& world, const std::vector<
     return;  // without the feature, or without a link; `status` says which
   }
   const auto& devices = table->chains.front().base ? table->chains.front().base->devices : std::vector<std::string>{};
-  for (const auto& [index, link] : world.links) {
-    const bool hardware = link.kind.empty() && index != loopback_ifindex;
-    if (hardware && std::find(devices.begin(), devices.end(), link.name) == devices.end()) {
-      found.push_back(fmt::format("G9: there is no egress hook on {}", link.name));
+  for (const auto& way : ways) {
+    const bool hardware = way.kind.empty() && way.link_class == LinkClass::link && way.index != unknown_interface;
+    if (hardware && !is_port_of_trusted(way, world) &&
+        std::find(devices.begin(), devices.end(), way.name) == devices.end()) {
+      found.push_back(fmt::format("G9: there is no egress hook on {}", way.name));
     }
   }
   if (!ends_in_drop(table->chains.front())) {
     found.emplace_back("G9: the chain egress does not end in an unconditional drop");
   }
-  for (const auto& probe : probes) {
-    Packet packet = probe.packet;
-    packet.hook = Hook::egress;
-    if (passes(evaluate(ruleset, packet))) {
-      found.push_back(fmt::format("G9: {} may leave by a packet socket", probe.leak));
+  for (const auto& way : ways) {
+    for (const auto& probe : probes) {
+      Packet packet = probe.packet;
+      packet.hook = Hook::egress;
+      packet.oif = way.index;
+      packet.oifkind = way.kind;
+      if (way.link_class == LinkClass::link && !may_leave(world, way, packet) && passes(evaluate(ruleset, packet))) {
+        found.push_back(fmt::format("G9: {} may leave {} by a packet socket", probe.leak, name_of(way)));
+      }
     }
   }
 }
 
-void check_way(const Ruleset& ruleset, const Way& way, const Probe& probe, Violations& found) {
+void check_way(const Ruleset& ruleset, const World& world, const WayOut& way, const Probe& probe, Violations& found) {
   for (const Hook hook : {Hook::output, Hook::postrouting, Hook::forward}) {
     Packet packet = probe.packet;
     packet.hook = hook;
@@ -210,9 +207,12 @@ void check_way(const Ruleset& ruleset, const Way& way, const Probe& probe, Viola
       packet.iif = unknown_interface;
       packet.uid.reset();
     }
+    if (hook != Hook::forward && may_leave(world, way, packet)) {
+      continue;
+    }
     if (const auto evaluation = evaluate(ruleset, packet); passes(evaluation)) {
       found.push_back(
-          fmt::format("{} may leave by {} ({}: '{}')", probe.leak, way.name, evaluation.chain, evaluation.comment));
+          fmt::format("{} may leave by {} ({}: '{}')", probe.leak, name_of(way), evaluation.chain, evaluation.comment));
     }
   }
 }
@@ -231,7 +231,7 @@ Violations audit_structure(const Ruleset& ruleset) {
     check_hook(*table, hook, found);
   }
   for (const auto& chain : table->chains) {
-    if (chain.base && !ends_in_drop(chain)) {
+    if (chain.base && chain.base->type == ChainType::filter && !ends_in_drop(chain)) {
       found.push_back(fmt::format("the chain {} does not end in an unconditional drop", chain.name));
     }
     for (const auto& rule : chain.rules) {
@@ -252,12 +252,17 @@ Violations audit(const Ruleset& ruleset, const World& world) {
   std::erase_if(probes, [&](const Probe& probe) { return is_allowed_transport(world, probe.packet); });
   const auto impostors = impostor_probes(world);
   probes.insert(probes.end(), impostors.begin(), impostors.end());
-  check_egress(ruleset, world, probes, found);
-  for (const auto& way : ways_out(world)) {
+  const auto named = allowance_probes(world);
+  probes.insert(probes.end(), named.begin(), named.end());
+  const auto ways = ways_out(world);
+  check_egress(ruleset, world, ways, probes, found);
+  for (const auto& way : ways) {
     for (const auto& probe : probes) {
-      check_way(ruleset, way, probe, found);
+      check_way(ruleset, world, way, probe, found);
     }
   }
+  check_input(ruleset, world, ways, found);
+  check_forwarding(ruleset, world, ways, found);
   return found;
 }
 

@@ -17,17 +17,9 @@ constexpr std::int32_t priority_prerouting = -350;
 constexpr std::int32_t priority_filter = 0;
 constexpr std::int32_t priority_postrouting = 300;
 
-/// A guest's end of docker0 or virbr0: what the bridge sends there stays in this machine.
-bool is_guest_port(const Link& link, const World& world, std::optional<IfIndex> tunnel) {
-  if (!link.master) {
-    return false;
-  }
-  const auto bridge = world.links.find(*link.master);
-  return bridge != world.links.end() && classify(bridge->second, world.links, tunnel) == LinkClass::internal;
-}
-
 Context context_of(const World& world) {
-  Context context{world, world.settings.policy, transport_endpoints(world), transport_users(world), {}, {}, {}, {}};
+  Context context{world, world.settings.policy, transport_endpoints(world), transport_users(world), {}, {}, {}, {}, {},
+                  {}};
   if (world.trusted) {
     // Trust is only as good as the link that is there now.
     const auto link = world.links.find(world.trusted->index);
@@ -38,13 +30,15 @@ Context context_of(const World& world) {
   }
   const auto tunnel_index = context.tunnel ? std::optional{context.tunnel->index} : std::nullopt;
   for (const auto& [index, link] : world.links) {
-    switch (classify(link, world.links, tunnel_index)) {
+    switch (class_of(link, world, tunnel_index)) {
       case LinkClass::internal: context.internal.push_back(index); break;
       case LinkClass::link:
         if (!is_guest_port(link, world, tunnel_index)) {
           context.egress_devices.push_back(link.name);
         }
         break;
+      case LinkClass::trusted: context.trusted.push_back(index); break;
+      case LinkClass::lan: context.lan.push_back(index); break;
       case LinkClass::loopback:
       case LinkClass::tunnel: break;
     }
@@ -53,14 +47,10 @@ Context context_of(const World& world) {
   return context;
 }
 
-void append(Rules& rules, Rules more) {
-  rules.insert(rules.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
-}
-
 // --- what may pass the tunnel -------------------------------------------------------------------------------------
 
-Matches from_guests() {
-  return {in_set({field(Field::iif)}, "internal_interfaces")};
+Matches from_any_of(const char* interfaces) {
+  return {in_set({field(Field::iif)}, interfaces)};
 }
 
 /// Into the tunnel goes everything but DNS to others than its resolvers. The first rule is the one that nearly every
@@ -105,8 +95,9 @@ Rules refuse_rules(const Policy& policy) {
   return rules;
 }
 
-/// Why a packet of this host is refused on a link: the class is for the counters, the verdict is the same.
-Rules refuse_by_class() {
+/// Why a packet of this host is refused on a link: the class is for the counters, the verdict is the same. First what
+/// is refused in the local network as well.
+Rules refuse_everywhere() {
   const std::vector<Operand> service = {field(Field::l4proto), field(Field::th_dport)};
   return {
       counted({ipv4(), in_set({field(Field::ip_daddr), field(Field::l4proto), field(Field::th_dport)}, "transport4")},
@@ -115,25 +106,18 @@ Rules refuse_by_class() {
               "impostor", go_to("refuse"), "G1: to the VPN server over IPv6, but not from OpenVPN"),
       counted({in_set(service, "name_ports")}, "dns", go_to("refuse"),
               "G7: DNS, DoT, mDNS, LLMNR or NetBIOS on a link"),
+  };
+}
+
+Rules refuse_the_rest() {
+  return {
       counted({ipv6()}, "ipv6", go_to("refuse"), "G8: IPv6 outside the tunnel"),
       counted({ipv4(), in_set({field(Field::ip_daddr)}, "local4")}, "lan", go_to("refuse"), "G1: the local network"),
       counted({}, "other", go_to("refuse"), "G1: anything else on a link"),
   };
 }
 
-Rule final_drop(const char* counter, const char* comment) {
-  return counted({}, counter, drop(), comment);
-}
-
 // --- chains -------------------------------------------------------------------------------------------------------
-
-Chain base_chain(std::string name, Hook hook, std::int32_t priority, Rules rules) {
-  return Chain{std::move(name), BaseChain{hook, priority, {}}, std::move(rules)};
-}
-
-Chain chain(std::string name, Rules rules) {
-  return Chain{std::move(name), {}, std::move(rules)};
-}
 
 Rule dispatch_rule(Field interface, const char* map) {
   return rule({}, look_up(interface, map), "G1: by interface: loopback, tunnel, guests; everything else is a link");
@@ -168,6 +152,9 @@ Chain input_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::iif, "input_by_interface")};
   append(rules, transport_in());
   append(rules, upkeep_in(context.policy));
+  append(rules, endpoints_in(context.policy));
+  append(rules, services_in(context));
+  append(rules, lan_in(context));
   rules.push_back(final_drop("inbound", "G11: nothing else comes in from a link"));
   return base_chain("input", Hook::input, priority_filter, std::move(rules));
 }
@@ -176,7 +163,11 @@ Chain output_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::oif, "output_by_interface")};
   append(rules, transport_out(context, Layer::packets));
   append(rules, upkeep_out(context.policy, Layer::packets));
-  append(rules, refuse_by_class());
+  append(rules, endpoints_out(context, Layer::packets));
+  append(rules, services_out(context, Layer::packets));
+  append(rules, refuse_everywhere());
+  append(rules, lan_out(context, Layer::packets));
+  append(rules, refuse_the_rest());
   rules.push_back(final_drop("other", "G1: end of the chain"));
   return base_chain("output", Hook::output, priority_filter, std::move(rules));
 }
@@ -192,6 +183,10 @@ Chain postrouting_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::oif, "postrouting_by_interface")};
   append(rules, transport_out(context, Layer::packets));
   append(rules, upkeep_out(context.policy, Layer::packets));
+  append(rules, endpoints_out(context, Layer::packets));
+  append(rules, services_out(context, Layer::packets));
+  append(rules, lan_guards(context, Layer::packets));
+  append(rules, lan_out(context, Layer::packets));
   rules.push_back(final_drop("other", "G1: final verdict, after NAT and re-routing"));
   return base_chain("postrouting", Hook::postrouting, priority_postrouting, std::move(rules));
 }
@@ -206,8 +201,8 @@ std::vector<Chain> tunnel_chains(const Context& context) {
     postrouting.push_back(
         rule({equal(Field::oifkind, context.tunnel_kind)}, accept(), "G1 G6: the tunnel, final verdict"));
   }
-  if (context.policy.internal_to_tunnel) {
-    forward = into_tunnel(context, from_guests());
+  if (context.policy.internal_to_tunnel || is_router(context)) {
+    forward = into_tunnel(context, from_any_of("tunnel_users"));
   }
   input.push_back(final_drop("inbound", "G6: not of the tunnel's kind"));
   postrouting.push_back(final_drop("other", "G6: not of the tunnel's kind"));
@@ -225,7 +220,7 @@ std::vector<Chain> internal_chains(const Context& context) {
   if (context.policy.host_to_internal) {
     input.push_back(rule({}, accept(), "G9: from a guest to this host"));
     output.push_back(rule({}, accept(), "G9: from this host to a guest"));
-    forward.push_back(rule(from_guests(), accept(), "G9: between guests"));
+    forward.push_back(rule(from_any_of("internal_interfaces"), accept(), "G9: between guests"));
   }
   if (context.policy.internal_to_tunnel && context.tunnel) {
     forward.push_back(
@@ -245,6 +240,22 @@ std::vector<Chain> internal_chains(const Context& context) {
 
 }  // namespace
 
+void append(Rules& rules, Rules more) {
+  rules.insert(rules.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+}
+
+Chain base_chain(std::string name, Hook hook, std::int32_t priority, Rules rules) {
+  return Chain{std::move(name), BaseChain{hook, priority, {}, ChainType::filter}, std::move(rules)};
+}
+
+Chain chain(std::string name, Rules rules) {
+  return Chain{std::move(name), {}, std::move(rules)};
+}
+
+Rule final_drop(const char* counter, const char* comment) {
+  return counted({}, counter, drop(), comment);
+}
+
 Ruleset compile(const World& world) {
   const Context context = context_of(world);
   Table table;
@@ -252,7 +263,7 @@ Ruleset compile(const World& world) {
   table.counters = {"dns", "forwarded", "impostor", "inbound", "ipv6", "lan", "other"};
   table.sets = sets_of(context);
   table.chains = {chain("refuse", refuse_rules(context.policy))};
-  for (auto& more : {tunnel_chains(context), internal_chains(context)}) {
+  for (auto& more : {tunnel_chains(context), internal_chains(context), lan_chains(context), router_chains(context)}) {
     table.chains.insert(table.chains.end(), more.begin(), more.end());
   }
   table.chains.push_back(prerouting_chain(context));

@@ -22,8 +22,17 @@ struct Context {
   std::optional<model::TrustedTunnel> tunnel;
   std::string tunnel_kind;
   std::vector<model::IfIndex> internal;
+  std::vector<model::IfIndex> trusted;
+  std::vector<model::IfIndex> lan;
   std::vector<std::string> egress_devices;  ///< names of all links, sorted
 };
+
+/// `more` behind `rules`.
+void append(Rules& rules, Rules more);
+[[nodiscard]] model::Chain chain(std::string name, Rules rules);
+/// What nothing before has matched is dropped.
+[[nodiscard]] model::Rule final_drop(const char* counter, const char* comment);
+[[nodiscard]] model::Chain base_chain(std::string name, model::Hook hook, std::int32_t priority, Rules rules);
 
 /// Where a rule stands: at the hooks of IP packets, or at egress, where frames of every kind pass.
 enum class Layer : std::uint8_t { packets, frames };
@@ -32,10 +41,49 @@ enum class Layer : std::uint8_t { packets, frames };
 [[nodiscard]] Rules transport_out(const Context& context, Layer layer);
 /// Answers of the transport, and ICMP errors that quote a packet of it (path MTU).
 [[nodiscard]] Rules transport_in();
+/// The same for the endpoints in the sets `set`4 and `set`6, and quoted_`set`4 and 6; `what` ends the comments.
+[[nodiscard]] Rules answers_of(const std::string& set, const std::string& what);
+/// The frame is a fragment behind the first of its packet.
+[[nodiscard]] Matches behind_first_fragment(model::Family family);
 [[nodiscard]] Rules upkeep_out(const model::Policy& policy, Layer layer);
 [[nodiscard]] Rules upkeep_in(const model::Policy& policy);
 
+// --- what a policy names (allowances.cpp) ----------------------------------------------------------------------------
+
+/// Servers that any program may talk to.
+[[nodiscard]] Rules endpoints_out(const Context& context, Layer layer);
+/// Answers of services that may be used from a link; of TCP only what is no connection request.
+[[nodiscard]] Rules services_out(const Context& context, Layer layer);
+/// Before the local network is opened: nothing for names, and nothing to the VPN server but the transport. Nothing at
+/// all where the policy names no local network.
+[[nodiscard]] Rules lan_guards(const Context& context, Layer layer);
+/// The local network.
+[[nodiscard]] Rules lan_out(const Context& context, Layer layer);
+/// Behind the first fragment, which has the ports, there is none to look at.
+[[nodiscard]] Rules lan_fragments_out(const Context& context);
+/// What comes in for the sake of all of these.
+[[nodiscard]] Rules endpoints_in(const model::Policy& policy);
+[[nodiscard]] Rules services_in(const Context& context);
+[[nodiscard]] Rules lan_in(const Context& context);
+/// Chain that `lan_in` goes to, where there is a local network.
+[[nodiscard]] std::vector<model::Chain> lan_chains(const Context& context);
+[[nodiscard]] std::vector<model::Set> allowance_sets(const Context& context);
+
+// --- a router's LAN (router.cpp)
+// ---------------------------------------------------------------------------------------
+
+[[nodiscard]] bool is_router(const Context& context);
+/// What may pass between the computers on the LAN, this host and the tunnel; nothing where there is no LAN.
+[[nodiscard]] std::vector<model::Chain> router_chains(const Context& context);
+
 [[nodiscard]] std::vector<model::Set> sets_of(const Context& context);
+[[nodiscard]] model::Set endpoint_set(std::string name, model::Family family,
+                                      const std::vector<model::Endpoint>& endpoints);
+/// The prefixes of one family.
+[[nodiscard]] model::Set prefix_set(std::string name, model::Family family, const std::vector<model::Prefix>& prefixes);
+[[nodiscard]] model::Set interface_set(std::string name, const std::vector<model::IfIndex>& interfaces);
+/// Ports of DNS, DNS over TLS, mDNS, LLMNR and NetBIOS, of UDP and TCP.
+[[nodiscard]] model::Set name_ports_set();
 /// Those that the frames at egress are looked up in.
 [[nodiscard]] std::vector<model::Set> egress_sets_of(const Context& context);
 

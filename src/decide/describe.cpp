@@ -1,5 +1,6 @@
 #include "killswitch/decide/describe.hpp"
 
+#include "describe_parts.hpp"
 #include "killswitch/decide/facts.hpp"
 #include "killswitch/decide/step.hpp"
 
@@ -160,6 +161,9 @@ void warn(const World& world, Lines& warnings) {
         "{} packets to the VPN server were refused because they are not OpenVPN's ({}); if OpenVPN cannot connect, "
         "start it with `killswitch connect`",
         refused, transport_words(world)));
+  }
+  for (auto& line : policy_warnings(world)) {
+    warnings.push_back(std::move(line));
   }
   if (!world.kernel.persist) {
     warnings.emplace_back(

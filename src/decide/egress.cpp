@@ -28,14 +28,10 @@ Match masked_not_zero(Operand bytes, Bytes mask) {
 
 /// Fragments behind the first show no port. To the server's address, from OpenVPN, they belong to its packets.
 Rules fragments_out(const Context& context) {
-  const std::uint8_t fragment_header = 44;
-  Match next_header;
-  next_header.operands = {network_bytes(6, 1)};
-  next_header.value = Bytes{fragment_header};
-  const Matches behind4 = {equal(Field::ether_type, ether_type_ipv4), in_set({field(Field::ip_daddr)}, "servers4"),
-                           masked_not_zero(network_bytes(6, 2), {0x1f, 0xff})};
-  const Matches behind6 = {equal(Field::ether_type, ether_type_ipv6), in_set({field(Field::ip6_daddr)}, "servers6"),
-                           next_header, masked_not_zero(network_bytes(42, 2), {0xff, 0xf8})};
+  const auto behind4 = both({equal(Field::ether_type, ether_type_ipv4), in_set({field(Field::ip_daddr)}, "servers4")},
+                            behind_first_fragment(Family::ipv4));
+  const auto behind6 = both({equal(Field::ether_type, ether_type_ipv6), in_set({field(Field::ip6_daddr)}, "servers6")},
+                            behind_first_fragment(Family::ipv6));
   const Matches marked = {equal(Field::mark, transport_mark(context.world))};
   Rules rules = {
       rule(both(marked, behind4), accept(), "G1: fragment of the VPN transport, marked by OpenVPN"),
@@ -52,6 +48,17 @@ Rules fragments_out(const Context& context) {
 
 }  // namespace
 
+Matches behind_first_fragment(Family family) {
+  if (family == Family::ipv4) {
+    return {masked_not_zero(network_bytes(6, 2), {0x1f, 0xff})};
+  }
+  const std::uint8_t fragment_header = 44;
+  Match next_header;
+  next_header.operands = {network_bytes(6, 1)};
+  next_header.value = Bytes{fragment_header};
+  return {next_header, masked_not_zero(network_bytes(42, 2), {0xff, 0xf8})};
+}
+
 Table egress_table(const Context& context) {
   Table table;
   table.family = TableFamily::netdev;
@@ -62,11 +69,15 @@ Table egress_table(const Context& context) {
     return table;  // the kernel wants a device for the chain
   }
   Rules rules = transport_out(context, Layer::frames);
-  for (auto& more : {fragments_out(context), upkeep_out(context.policy, Layer::frames)}) {
-    rules.insert(rules.end(), more.begin(), more.end());
+  for (auto& more : {fragments_out(context), upkeep_out(context.policy, Layer::frames),
+                     endpoints_out(context, Layer::frames), services_out(context, Layer::frames)}) {
+    append(rules, more);
   }
   rules.push_back(rule({equal(Field::ether_type, ether_type_arp)}, accept(), "G1: link upkeep, ARP"));
   rules.push_back(rule({equal(Field::ether_type, ether_type_eapol)}, accept(), "G1: link upkeep, 802.1X"));
+  append(rules, lan_guards(context, Layer::frames));
+  append(rules, lan_out(context, Layer::frames));
+  append(rules, lan_fragments_out(context));
   rules.push_back(counted({}, "raw", drop(), "G9: any other frame, whoever made it"));
   table.chains.push_back(Chain{"egress", BaseChain{Hook::egress, 0, context.egress_devices}, std::move(rules)});
   return table;

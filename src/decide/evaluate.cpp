@@ -124,7 +124,8 @@ struct Standing {
 };
 
 bool meets(const BaseChain& base, const Table& table, const Packet& packet) {
-  if (base.hook != packet.hook || (packet.ether_type != 0 && table.family == TableFamily::inet)) {
+  if (base.hook != packet.hook || base.type == ChainType::nat ||
+      (packet.ether_type != 0 && table.family == TableFamily::inet)) {
     return false;
   }
   return base.hook != Hook::egress || packet.oifname.empty() ||

@@ -65,6 +65,52 @@ std::optional<TrustedTunnel> match_tunnel(const World& world) {
   return std::nullopt;
 }
 
+namespace {
+
+/// Interfaces that lead to no wire by themselves: what they carry meets our hooks again, in another packet or at a
+/// guest.
+bool stands_on_nothing(const Link& link, LinkClass own_class) {
+  return own_class == LinkClass::internal || link.kind == "wireguard" || link.kind == "dummy" ||
+         is_tunnel_kind(link.kind);
+}
+
+bool serves_lan(const Link& link, const World& world) {
+  const auto& lan = world.settings.policy.router.lan;
+  if (is_tunnel_kind(link.kind)) {
+    return false;
+  }
+  if (is_named(lan, link.name)) {
+    return true;
+  }
+  const auto bridge = link.master ? world.links.find(*link.master) : world.links.end();
+  return bridge != world.links.end() && is_named(lan, bridge->second.name);
+}
+
+}  // namespace
+
+LinkClass class_of(const Link& link, const World& world, std::optional<IfIndex> tunnel) {
+  const auto own_class = classify(link, world.links, tunnel);
+  const auto& policy = world.settings.policy;
+  if (own_class == LinkClass::loopback || own_class == LinkClass::tunnel) {
+    return own_class;
+  }
+  const auto& trusted = policy.trusted_interfaces;
+  if (std::find(trusted.begin(), trusted.end(), link.name) != trusted.end() && waives(policy, Guarantee::one_tunnel) &&
+      (stands_on_nothing(link, own_class) || waives(policy, Guarantee::fail_closed))) {
+    return LinkClass::trusted;
+  }
+  return serves_lan(link, world) ? LinkClass::lan : own_class;
+}
+
+bool is_guest_port(const Link& link, const World& world, std::optional<IfIndex> tunnel) {
+  const auto bridge = link.master ? world.links.find(*link.master) : world.links.end();
+  if (bridge == world.links.end()) {
+    return false;
+  }
+  const auto its_class = class_of(bridge->second, world, tunnel);
+  return its_class == LinkClass::internal || its_class == LinkClass::trusted;
+}
+
 std::vector<Endpoint> transport_endpoints(const World& world) {
   auto endpoints = endpoints_of(world.settings.remotes);
   endpoints.insert(endpoints.end(), world.learned.begin(), world.learned.end());

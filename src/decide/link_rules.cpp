@@ -83,7 +83,7 @@ Rules upkeep_in(const Policy& policy) {
 }
 
 // No connection tracking: the addresses are exact, and nothing that was open before can ride on an established state.
-Rules transport_in() {
+Rules answers_of(const std::string& set, const std::string& what) {
   constexpr std::uint32_t icmp_unreachable = 3;
   constexpr std::uint32_t icmpv6_informational = 0x80;  // RFC 4443: errors have the high bit clear
   // Offsets count from the ICMP header: 8 bytes of it, then the quoted IPv4 header without options (20 bytes,
@@ -93,16 +93,20 @@ Rules transport_in() {
   auto error6 = equal(Field::icmpv6_type, 0U);
   error6.mask = icmpv6_informational;
   return {
-      rule({decide::ipv4(), in_set({field(Field::ip_saddr), l4(), field(Field::th_sport)}, "transport4")}, accept(),
-           "G11: answer of the VPN server"),
-      rule({decide::ipv6(), in_set({field(Field::ip6_saddr), l4(), field(Field::th_sport)}, "transport6")}, accept(),
-           "G11: answer of the VPN server over IPv6"),
+      rule({decide::ipv4(), in_set({field(Field::ip_saddr), l4(), field(Field::th_sport)}, set + "4")}, accept(),
+           "G11: answer of " + what),
+      rule({decide::ipv6(), in_set({field(Field::ip6_saddr), l4(), field(Field::th_sport)}, set + "6")}, accept(),
+           "G11: answer of " + what + " over IPv6"),
       rule({decide::ipv4(), l4proto(ip_protocol::icmp), equal(Field::icmp_type, icmp_unreachable),
-            in_set(quoted4, "quoted_transport4")},
-           accept(), "G11: ICMP error about the VPN transport"),
-      rule({decide::ipv6(), l4proto(ip_protocol::icmpv6), error6, in_set(quoted6, "quoted_transport6")}, accept(),
-           "G11: ICMPv6 error about the VPN transport"),
+            in_set(quoted4, "quoted_" + set + "4")},
+           accept(), "G11: ICMP error about " + what),
+      rule({decide::ipv6(), l4proto(ip_protocol::icmpv6), error6, in_set(quoted6, "quoted_" + set + "6")}, accept(),
+           "G11: ICMPv6 error about " + what),
   };
+}
+
+Rules transport_in() {
+  return answers_of("transport", "the VPN server");
 }
 
 }  // namespace killswitch::decide

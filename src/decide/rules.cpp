@@ -69,6 +69,44 @@ Match dport(std::uint16_t port) {
   return equal(Field::th_dport, std::uint32_t{port});
 }
 
+Match no_connection_request() {
+  constexpr std::uint16_t flags_offset = 13;
+  constexpr std::uint8_t syn = 0x02;
+  constexpr std::uint8_t syn_or_ack = 0x12;
+  Match match;
+  match.operands = {transport_bytes(flags_offset, 1)};
+  match.relation = Match::Relation::not_equal;
+  match.mask = Bytes{syn_or_ack};
+  match.value = Bytes{syn};
+  return match;
+}
+
+// @source RFC 792 and RFC 4443: errors of ICMPv6 have the high bit clear
+std::vector<Rule> icmp_errors(const std::string& comment) {
+  constexpr std::uint32_t unreachable = 3;
+  constexpr std::uint32_t time_exceeded = 11;
+  constexpr std::uint32_t informational6 = 0x80;
+  auto error6 = equal(Field::icmpv6_type, 0U);
+  error6.mask = informational6;
+  return {
+      rule({ipv4(), l4proto(ip_protocol::icmp), equal(Field::icmp_type, unreachable)}, accept(),
+           comment + ", unreachable"),
+      rule({ipv4(), l4proto(ip_protocol::icmp), equal(Field::icmp_type, time_exceeded)}, accept(),
+           comment + ", time exceeded"),
+      rule({ipv6(), l4proto(ip_protocol::icmpv6), error6}, accept(), comment + ", ICMPv6 error"),
+  };
+}
+
+std::vector<Rule> echo_replies(const std::string& comment) {
+  constexpr std::uint32_t reply4 = 0;
+  constexpr std::uint32_t reply6 = 129;
+  return {
+      rule({ipv4(), l4proto(ip_protocol::icmp), equal(Field::icmp_type, reply4)}, accept(), comment + ", echo reply"),
+      rule({ipv6(), l4proto(ip_protocol::icmpv6), equal(Field::icmpv6_type, reply6)}, accept(),
+           comment + ", ICMPv6 echo reply"),
+  };
+}
+
 namespace {
 Verdict verdict_of(Verdict::Kind kind) {
   Verdict verdict;

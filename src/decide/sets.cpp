@@ -41,33 +41,12 @@ Set address_set(std::string name, Family family, const std::vector<IpAddress>& a
   return set;
 }
 
-Set prefix_set(std::string name, KeyType type, const std::vector<Prefix>& prefixes) {
-  Set set = plain_set(std::move(name), {type});
-  set.interval = true;
-  for (const auto& prefix : prefixes) {
-    set.elements.push_back({{prefix}, {}});
-  }
-  return set;
-}
-
 Prefix prefix4(std::array<std::uint8_t, 4> bytes, std::uint8_t length) {
   return {make_ip_address(Family::ipv4, bytes), length};
 }
 
 Prefix prefix6(std::array<std::uint8_t, 16> bytes, std::uint8_t length) {
   return {make_ip_address(Family::ipv6, bytes), length};
-}
-
-Set transport_set(std::string name, Family family, const std::vector<Endpoint>& endpoints) {
-  Set set = plain_set(std::move(name), {family == Family::ipv4 ? KeyType::ipv4_addr : KeyType::ipv6_addr,
-                                        KeyType::inet_proto, KeyType::inet_service});
-  for (const auto& endpoint : endpoints) {
-    if (endpoint.address.family == family) {
-      set.elements.push_back(
-          {{endpoint.address, number(protocol_number(endpoint.protocol)), number(endpoint.port.number)}, {}});
-    }
-  }
-  return set;
 }
 
 std::vector<IpAddress> announced_addresses(const Context& context) {
@@ -88,6 +67,8 @@ struct Dispatch {
   std::optional<Verdict> loopback;
   std::optional<Verdict> tunnel;
   std::optional<Verdict> internal;
+  std::optional<Verdict> trusted;
+  std::optional<Verdict> lan;
 };
 
 Set dispatch_map(const Context& context, const Dispatch& dispatch) {
@@ -105,12 +86,14 @@ Set dispatch_map(const Context& context, const Dispatch& dispatch) {
   for (const auto index : context.internal) {
     add(index, dispatch.internal);
   }
+  for (const auto index : context.trusted) {
+    add(index, dispatch.trusted);
+  }
+  for (const auto index : context.lan) {
+    add(index, dispatch.lan);
+  }
   return map;
 }
-
-}  // namespace
-
-namespace {
 
 Set users_set(const Context& context) {
   Set users = plain_set("transport_users", {KeyType::uid});
@@ -122,7 +105,7 @@ Set users_set(const Context& context) {
 
 /// Where link-local IPv6 goes: neighbours, and the group of all DHCPv6 servers (RFC 8415).
 Set link_local_set() {
-  return prefix_set("link_local6", KeyType::ipv6_addr,
+  return prefix_set("link_local6", Family::ipv6,
                     {prefix6({0xfe, 0x80}, 10), prefix6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2}, 128)});
 }
 
@@ -137,51 +120,128 @@ Set server_set(std::string name, Family family, const Context& context) {
   return address_set(std::move(name), family, addresses);
 }
 
+std::vector<Set> dispatch_maps(const Context& context) {
+  return {
+      dispatch_map(context,
+                   {"prerouting_by_interface", accept(), accept(), accept(), accept(), go_to("prerouting_lan")}),
+      dispatch_map(context, {"input_by_interface", accept(), go_to("input_tunnel"), go_to("input_internal"), accept(),
+                             go_to("input_lan")}),
+      dispatch_map(context, {"forward_by_interface",
+                             {},
+                             go_to("forward_tunnel"),
+                             go_to("forward_internal"),
+                             go_to("forward_internal"),
+                             go_to("forward_lan")}),
+      dispatch_map(context, {"output_by_interface", accept(), go_to("output_tunnel"), go_to("output_internal"),
+                             accept(), go_to("output_lan")}),
+      dispatch_map(context, {"postrouting_by_interface", accept(), go_to("postrouting_tunnel"),
+                             go_to("postrouting_internal"), accept(), go_to("postrouting_lan")}),
+  };
+}
+
+template <typename T>
+void add_all(std::vector<T>& all, std::vector<T> more) {
+  all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+}
+
+/// Interfaces whose computers may use the tunnel.
+Set tunnel_users_set(const Context& context) {
+  std::vector<IfIndex> users = context.lan;
+  if (context.policy.internal_to_tunnel) {
+    add_all(users, context.internal);
+    add_all(users, context.trusted);
+  }
+  return interface_set("tunnel_users", users);
+}
+
 }  // namespace
 
+Set endpoint_set(std::string name, Family family, const std::vector<Endpoint>& endpoints) {
+  Set set = plain_set(std::move(name), {family == Family::ipv4 ? KeyType::ipv4_addr : KeyType::ipv6_addr,
+                                        KeyType::inet_proto, KeyType::inet_service});
+  for (const auto& endpoint : endpoints) {
+    if (endpoint.address.family == family) {
+      set.elements.push_back(
+          {{endpoint.address, number(protocol_number(endpoint.protocol)), number(endpoint.port.number)}, {}});
+    }
+  }
+  return set;
+}
+
+Set prefix_set(std::string name, Family family, const std::vector<Prefix>& prefixes) {
+  Set set = plain_set(std::move(name), {family == Family::ipv4 ? KeyType::ipv4_addr : KeyType::ipv6_addr});
+  set.interval = true;
+  for (const auto& prefix : prefixes) {
+    if (prefix.address.family == family) {
+      set.elements.push_back({{prefix}, {}});
+    }
+  }
+  return set;
+}
+
+Set interface_set(std::string name, const std::vector<IfIndex>& interfaces) {
+  Set set = plain_set(std::move(name), {KeyType::ifindex});
+  for (const auto index : interfaces) {
+    set.elements.push_back({{number(index.number)}, {}});
+  }
+  return set;
+}
+
+Set name_ports_set() {
+  return service_set("name_ports", {53, 137, 138, 139, 853, 5353, 5355});
+}
+
 std::vector<Set> egress_sets_of(const Context& context) {
-  return {
-      transport_set("transport4", Family::ipv4, context.endpoints),
-      transport_set("transport6", Family::ipv6, context.endpoints),
+  std::vector<Set> sets = {
+      endpoint_set("transport4", Family::ipv4, context.endpoints),
+      endpoint_set("transport6", Family::ipv6, context.endpoints),
       users_set(context),
       server_set("servers4", Family::ipv4, context),
       server_set("servers6", Family::ipv6, context),
       link_local_set(),
   };
+  if (!context.policy.lan.empty()) {
+    sets.push_back(name_ports_set());
+  }
+  for (auto& set : allowance_sets(context)) {
+    if (!set.name.starts_with("quoted_")) {  // only what comes in is quoted
+      sets.push_back(std::move(set));
+    }
+  }
+  return sets;
 }
 
 std::vector<Set> sets_of(const Context& context) {
   const auto resolvers = tunnel_resolvers(context.world);
   const auto addresses = announced_addresses(context);
-  Set internal = plain_set("internal_interfaces", {KeyType::ifindex});
-  for (const auto index : context.internal) {
-    internal.elements.push_back({{number(index.number)}, {}});
-  }
-  return {
-      transport_set("transport4", Family::ipv4, context.endpoints),
-      transport_set("transport6", Family::ipv6, context.endpoints),
+  auto guests = context.internal;
+  add_all(guests, context.trusted);
+  std::vector<Set> sets = {
+      endpoint_set("transport4", Family::ipv4, context.endpoints),
+      endpoint_set("transport6", Family::ipv6, context.endpoints),
       // Looked up with raw payload alone: nft(8) wants a set of its own for that.
-      transport_set("quoted_transport4", Family::ipv4, context.endpoints),
-      transport_set("quoted_transport6", Family::ipv6, context.endpoints),
+      endpoint_set("quoted_transport4", Family::ipv4, context.endpoints),
+      endpoint_set("quoted_transport6", Family::ipv6, context.endpoints),
       users_set(context),
-      internal,
+      interface_set("internal_interfaces", guests),
+      tunnel_users_set(context),
       service_set("dns_ports", {53, 853}),
-      service_set("name_ports", {53, 137, 138, 139, 853, 5353, 5355}),
+      name_ports_set(),
       address_set("tunnel_resolvers4", Family::ipv4, resolvers),
       address_set("tunnel_resolvers6", Family::ipv6, resolvers),
       address_set("tunnel_addresses4", Family::ipv4, addresses),
       address_set("tunnel_addresses6", Family::ipv6, addresses),
-      prefix_set("local4", KeyType::ipv4_addr,
+      prefix_set("local4", Family::ipv4,
                  {prefix4({10, 0, 0, 0}, 8), prefix4({169, 254, 0, 0}, 16), prefix4({172, 16, 0, 0}, 12),
                   prefix4({192, 168, 0, 0}, 16), prefix4({224, 0, 0, 0}, 4), prefix4({255, 255, 255, 255}, 32)}),
       link_local_set(),
-      dispatch_map(context, {"prerouting_by_interface", accept(), accept(), accept()}),
-      dispatch_map(context, {"input_by_interface", accept(), go_to("input_tunnel"), go_to("input_internal")}),
-      dispatch_map(context, {"forward_by_interface", {}, go_to("forward_tunnel"), go_to("forward_internal")}),
-      dispatch_map(context, {"output_by_interface", accept(), go_to("output_tunnel"), go_to("output_internal")}),
-      dispatch_map(context,
-                   {"postrouting_by_interface", accept(), go_to("postrouting_tunnel"), go_to("postrouting_internal")}),
   };
+  add_all(sets, allowance_sets(context));
+  if (is_router(context)) {
+    sets.push_back(interface_set("lan_interfaces", context.lan));
+  }
+  add_all(sets, dispatch_maps(context));
+  return sets;
 }
 
 }  // namespace killswitch::decide

@@ -10,6 +10,8 @@ std::string_view to_string(LinkClass link_class) {
     case LinkClass::tunnel: return "tunnel";
     case LinkClass::internal: return "internal";
     case LinkClass::link: return "link";
+    case LinkClass::trusted: return "trusted";
+    case LinkClass::lan: return "lan";
   }
   return "link";
 }

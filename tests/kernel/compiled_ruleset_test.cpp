@@ -42,14 +42,32 @@ std::string listing(const std::string& text) {
   return kept;
 }
 
+model::Prefix prefix(const char* text) {
+  return *model::parse_prefix(text);
+}
+
+/// Every kind of allowance at once.
+model::World generous() {
+  auto world = test::laptop_protected();
+  auto& policy = world.settings.policy;
+  policy.lan = {{{"wl*"}, {prefix("192.168.43.0/24"), prefix("192.168.44.0/24"), prefix("fe80::/10")}}};
+  policy.inbound = {{{"*"}, model::Protocol::tcp, model::Port{22}, {prefix("0.0.0.0/0"), prefix("::/0")}}};
+  policy.endpoints = {{test::ip("192.0.2.9"), model::Port{443}, model::Protocol::tcp},
+                      {test::ip("2001:db8::9"), model::Port{51820}, model::Protocol::udp}};
+  policy.router = {{"br-lan"}, true, true, true};
+  world.links[model::IfIndex{11}] = test::link(model::IfIndex{11}, "br-lan", "bridge");
+  return world;
+}
+
 }  // namespace
 
 TEST_CASE("compiled rulesets are held as they were meant, from one state to the next") {
   make_links();
   auto firewall = Firewall::open();
   REQUIRE(firewall);
-  for (const auto& world : {test::laptop_blocked(), test::laptop_connecting(), test::laptop_protected(),
-                            test::laptop_connecting(), model::World{}, test::laptop_protected()}) {
+  for (const auto& world :
+       {test::laptop_blocked(), test::laptop_connecting(), test::laptop_protected(), test::laptop_connecting(),
+        model::World{}, test::laptop_protected(), generous(), test::laptop_protected()}) {
     apply_and_verify(*firewall, decide::compile(world));
   }
   apply_and_verify(*firewall, decide::block_all(firewall->features()));
@@ -59,7 +77,7 @@ TEST_CASE("compiled rulesets are held as they were meant, from one state to the 
 // nft(8) is the independent oracle: what it understands of our text must be what our batch made.
 TEST_CASE("nft(8) loads the text of a compiled ruleset and lists it as our batch") {
   make_links();
-  const auto ruleset = decide::compile(test::laptop_protected());
+  const auto ruleset = decide::compile(generous());
   auto firewall = Firewall::open();
   REQUIRE(firewall);
   apply_and_verify(*firewall, ruleset);

@@ -263,13 +263,13 @@ TEST_CASE("an expression that is not ours becomes a difference") {
   writer.put_text(NFTA_RULE_CHAIN, "output");
   const auto list = writer.open(NFTA_RULE_EXPRESSIONS);
   const auto element = writer.open(NFTA_LIST_ELEM);
-  writer.put_text(NFTA_EXPR_NAME, "masq");
+  writer.put_text(NFTA_EXPR_NAME, "dup");
   writer.close(element);
   writer.close(list);
   writer.end();
   const auto seen = decode_batch(batch);
   CHECK(seen.differences ==
-        std::vector<std::string>{"chain output, rule 1: the expression 'masq', which this program never writes"});
+        std::vector<std::string>{"chain output, rule 1: the expression 'dup', which this program never writes"});
 }
 
 TEST_CASE("datagrams that are cut short are errors") {

@@ -30,6 +30,10 @@ Policy accepted(const std::string& text) {
   return *policy;
 }
 
+model::Prefix prefix(const char* text) {
+  return *model::parse_prefix(text);
+}
+
 }  // namespace
 
 TEST_CASE("policy: what is not said is strict") {
@@ -66,7 +70,9 @@ TEST_CASE("policy: every key, and back") {
   Policy any;
   any.name = "any";
   any.any_tunnel_resolver = true;
-  CHECK(accepted(R"({"name":"any","version":1,"dns":{"any_tunnel_resolver":true,"tunnel_resolvers":[]}})") == any);
+  any.waives = {model::Guarantee::dns};
+  CHECK(accepted(R"({"name":"any","version":1,"dns":{"any_tunnel_resolver":true,"tunnel_resolvers":[]},
+                    "waives":["G7"]})") == any);
   CHECK(accepted(codec::render_policy(any)) == any);
 }
 
@@ -93,6 +99,11 @@ TEST_CASE("policy: the text is stable") {
     "host": false,
     "tunnel": false
   },
+  "lan": [],
+  "inbound": [],
+  "endpoints": [],
+  "trusted_interfaces": [],
+  "waives": [],
   "refusal": "drop"
 }
 )");
@@ -131,7 +142,8 @@ TEST_CASE("policy: bad input and the words it gets") {
        "x.json: /links/wifi: unknown key; known here: \"dhcp\", \"neighbour_discovery\""},
       {with(R"("a/b~c":1)"),
        "x.json: /a~1b~0c: unknown key; known here: \"version\", \"name\", \"description\", "
-       "\"transport\", \"links\", \"dns\", \"internal\", \"refusal\""},
+       "\"transport\", \"links\", \"dns\", \"internal\", \"lan\", \"inbound\", \"endpoints\", \"router\", "
+       "\"trusted_interfaces\", \"waives\", \"refusal\""},
       // Values.
       {R"({"version":1,"name":"Laptop"})",
        "x.json: /name: expected a name of 1 to 64 letters a-z, digits and '-', found \"Laptop\""},
@@ -213,6 +225,131 @@ TEST_CASE("policy: those that are shipped") {
   expected.neighbour_discovery = true;
   expected.refusal = Refusal::reject;
   CHECK(strict == expected);
+}
+
+TEST_CASE("policy: the shipped policies with a local network and with a router") {
+  auto laptop = accepted(read_policy_file("laptop.json"));
+  auto lan = accepted(read_policy_file("laptop-lan.json"));
+  CHECK(lan.lan == std::vector<model::LanAccess>{{{"*"}, {prefix("192.168.0.0/16"), prefix("fe80::/10")}}});
+  lan.lan.clear();
+  lan.name = laptop.name;
+  lan.description = laptop.description;
+  CHECK(lan == laptop);
+
+  auto router = accepted(read_policy_file("router.json"));
+  CHECK(router.router == model::Router{{"br-lan", "lan*"}, true, true, true});
+  CHECK(accepted(codec::render_policy(router)) == router);  // `policy show` prints a template
+  router.router = {};
+  router.name = laptop.name;
+  router.description = laptop.description;
+  CHECK(router == laptop);
+}
+
+TEST_CASE("policy: what it names besides the tunnel, and back") {
+  Policy expected;
+  expected.name = "x";
+  expected.lan = {{{"wl*"}, {prefix("192.168.43.0/24"), prefix("fd00:43::/48")}},
+                  {{"eth0", "eth1"}, {prefix("198.51.100.0/24")}}};
+  expected.inbound = {{{"eth0"}, model::Protocol::tcp, model::Port{22}, {prefix("0.0.0.0/0"), prefix("::/0")}},
+                      {{"*"}, model::Protocol::udp, model::Port{53}, {prefix("10.0.0.0/8")}}};
+  expected.endpoints = {{*model::parse_ip_address("192.0.2.9"), model::Port{443}, model::Protocol::tcp},
+                        {*model::parse_ip_address("2001:db8::9"), model::Port{51820}, model::Protocol::udp}};
+  expected.router = {{"br-lan"}, false, false, true};
+  expected.trusted_interfaces = {"wg0", "virbr1"};
+  expected.waives = {model::Guarantee::fail_closed, model::Guarantee::one_tunnel, model::Guarantee::dns,
+                     model::Guarantee::inbound};
+  const auto text = R"({"version":1,"name":"x",
+    "lan":[{"links":["wl*"],"prefixes":["192.168.43.0/24","fd00:43::/48"]},
+           {"links":["eth0","eth1"],"prefixes":["198.51.100.0/24"]}],
+    "inbound":[{"links":["eth0"],"protocol":"tcp","port":22,"from":["0.0.0.0/0","::/0"]},
+               {"links":["*"],"protocol":"udp","port":53,"from":["10.0.0.0/8"]}],
+    "endpoints":["192.0.2.9:443/tcp","[2001:db8::9]:51820/udp"],
+    "router":{"lan":["br-lan"],"services":["dns"]},
+    "trusted_interfaces":["wg0","virbr1"],
+    "waives":["G11","G7","G6","G1"]})";
+  CHECK(accepted(text) == expected);
+  CHECK(accepted(codec::render_policy(expected)) == expected);
+}
+
+TEST_CASE("policy: allowances that are refused, and their words") {
+  struct Row {
+    std::string text;
+    std::string message;
+  };
+  const std::string links = "expected the name of a link, or its beginning with a final '*', found ";
+  const std::string prefix_words = "expected a prefix as 192.168.1.0/24, with no bits set behind its length, found ";
+  const std::string width = "expected a prefix of at least 7 bits that is on a link, found ";
+  const std::string server =
+      "expected address, port and protocol as 192.0.2.9:443/tcp or [2001:db8::9]:443/tcp, found ";
+  const std::string computer = "expected the address of one other computer, found ";
+  const auto row = GENERATE_COPY(values<Row>({
+      {R"("lan":{})", "/lan: expected an array, found an object"},
+      {R"("lan":[{}])", "/lan/0/links: expected names of links, found nothing"},
+      {R"("lan":[{"links":["wlo1"]}])", "/lan/0/prefixes: expected prefixes, found nothing"},
+      {R"("lan":[{"links":[],"prefixes":["10.0.0.0/8"]}])", "/lan/0/links: expected at least one link, found an array"},
+      {R"("lan":[{"links":["a*b"],"prefixes":["10.0.0.0/8"]}])", "/lan/0/links/0: " + links + "\"a*b\""},
+      {R"("lan":[{"links":[""],"prefixes":["10.0.0.0/8"]}])", "/lan/0/links/0: " + links + "\"\""},
+      {R"("lan":[{"links":["e","e"],"prefixes":["10.0.0.0/8"]}])", "/lan/0/links/1: this link stands here twice"},
+      {R"("lan":[{"links":["*"],"prefixes":[]}])", "/lan/0/prefixes: expected at least one prefix, found an array"},
+      {R"("lan":[{"links":["*"],"prefixes":["192.168.1.1/24"]}])",
+       "/lan/0/prefixes/0: " + prefix_words + "\"192.168.1.1/24\""},
+      {R"("lan":[{"links":["*"],"prefixes":["0.0.0.0/0"]}],"waives":["G1"])",
+       "/lan/0/prefixes/0: " + width + "\"0.0.0.0/0\""},
+      {R"("lan":[{"links":["*"],"prefixes":["127.0.0.0/8"]}],"waives":["G1"])",
+       "/lan/0/prefixes/0: " + width + "\"127.0.0.0/8\""},
+      {R"("lan":[{"links":["*"],"prefixes":["10.0.0.0/8","10.1.0.0/16"]}])",
+       "/lan/0/prefixes/1: overlaps 10.0.0.0/8, which stands here already"},
+      {R"("lan":[{"links":["*"],"prefixes":["10.0.0.0/8","198.51.100.0/24"]}])",
+       "/lan/0/prefixes/1: this gives up G1: 198.51.100.0/24 is a public prefix: a network that claims it receives "
+       "what "
+       "is sent there in the clear; if it is meant, \"waives\" must name \"G1\""},
+      {R"("lan":[{"links":["*"],"prefixes":["10.0.0.0/7"]}])",
+       "/lan/0/prefixes/0: this gives up G1: 10.0.0.0/7 is a public prefix: a network that claims it receives what is "
+       "sent there in the clear; if it is meant, \"waives\" must name \"G1\""},
+      {R"("inbound":[{"links":["e"],"protocol":"sctp","port":22,"from":["10.0.0.0/8"]}])",
+       "/inbound/0/protocol: expected \"udp\" or \"tcp\", found \"sctp\""},
+      {R"("inbound":[{"links":["e"],"protocol":"tcp","port":0,"from":["10.0.0.0/8"]}])",
+       "/inbound/0/port: expected a whole number from 1 to 65535, found 0"},
+      {R"("inbound":[{"links":["e"],"protocol":"tcp","port":22}])",
+       "/inbound/0/from: expected prefixes, found nothing"},
+      {R"("inbound":[{"links":["e"],"protocol":"tcp","port":22,"from":["0.0.0.0/0"]}])",
+       "/inbound/0/from/0: this gives up G11: 0.0.0.0/0, a public prefix, reaches port 22/tcp of this host outside the "
+       "tunnel; if it is meant, \"waives\" must name \"G11\""},
+      {R"("inbound":[{"links":["e"],"protocol":"udp","port":5353,"from":["10.0.0.0/8"]}])",
+       "/inbound/0/port: this gives up G7: answers of a name service (port 5353) leave a link; if it is meant, "
+       "\"waives\" must name \"G7\""},
+      {R"("endpoints":["192.0.2.9:443"])", "/endpoints/0: " + server + "\"192.0.2.9:443\""},
+      {R"("endpoints":["vpn.example.org:443/tcp"])", "/endpoints/0: " + server + "\"vpn.example.org:443/tcp\""},
+      {R"("endpoints":["224.0.0.1:443/udp"])", "/endpoints/0: " + computer + "\"224.0.0.1:443/udp\""},
+      {R"("endpoints":["192.0.2.9:1/udp","192.0.2.9:1/udp"])", "/endpoints/1: this server stands here twice"},
+      {R"("endpoints":["192.0.2.9:53/udp"])",
+       "/endpoints/0: this gives up G7: questions for names leave a link to 192.0.2.9:53/udp; if it is meant, "
+       "\"waives\" must name \"G7\""},
+      {R"("router":{})", "/router/lan: expected names of links, found nothing"},
+      {R"("router":{"lan":["*"]})", "/router/lan: \"*\" names every link, also the one to the VPN server"},
+      {R"("router":{"lan":["l"],"services":["ssh"]})",
+       "/router/services/0: expected \"dhcp\" or \"dns\", found \"ssh\""},
+      {R"("router":{"lan":["l"],"services":["dns","dns"]})", "/router/services/1: this service stands here twice"},
+      {R"("trusted_interfaces":["wg*"])",
+       "/trusted_interfaces/0: expected the whole name of an interface, found \"wg*\""},
+      {R"("trusted_interfaces":["wg0"])",
+       "/trusted_interfaces/0: this gives up G6: everything may use the interface wg0, which is known by its name "
+       "alone; if it is meant, \"waives\" must name \"G6\""},
+      {R"("router":{"lan":["l*"]},"trusted_interfaces":["l1"],"waives":["G6"])",
+       "/trusted_interfaces/0: this interface is one of /router/lan, which is not trusted"},
+      {R"("dns":{"any_tunnel_resolver":true})",
+       "/dns/any_tunnel_resolver: this gives up G7: programs may ask any resolver in the tunnel; if it is meant, "
+       "\"waives\" must name \"G7\""},
+      {R"("waives":["G7"])", "/waives/0: nothing in this policy breaks G7: a waiver must be needed"},
+      {R"("lan":[{"links":["*"],"prefixes":["10.0.0.0/8"]}],"waives":["G1"])",
+       "/waives/0: nothing in this policy breaks G1: a waiver must be needed"},
+      {R"("waives":["G5"])", "/waives/0: expected \"G1\" or \"G6\" or \"G7\" or \"G11\", found \"G5\""},
+      {R"("trusted_interfaces":["wg0"],"waives":["G6","G6"])", "/waives/1: this guarantee stands here twice"},
+  }));
+  const auto policy = codec::parse_policy(R"({"version":1,"name":"x",)" + row.text + "}", "x.json");
+  INFO(row.text);
+  REQUIRE_FALSE(policy);
+  CHECK(policy.error().message() == "x.json: " + row.message);
 }
 
 TEST_CASE("policy: every shipped file has the name of its policy") {

@@ -17,6 +17,15 @@ namespace killswitch::decide {
 /// The interface that `report` names, if it is of a tunnel kind and carries an announced address.
 [[nodiscard]] std::optional<model::TrustedTunnel> match_tunnel(const model::World& world);
 
+/// The class of `link`, after the policy has been asked which interfaces it trusts and where the router's LAN is.
+/// Everything that asks for a class asks here.
+[[nodiscard]] model::LinkClass class_of(const model::Link& link, const model::World& world,
+                                        std::optional<model::IfIndex> tunnel);
+
+/// What is sent to `link` stays in this machine: it is a guest's end of a bridge that is internal or trusted.
+[[nodiscard]] bool is_guest_port(const model::Link& link, const model::World& world,
+                                 std::optional<model::IfIndex> tunnel);
+
 /// Every destination of the encrypted transport, sorted.
 [[nodiscard]] std::vector<model::Endpoint> transport_endpoints(const model::World& world);
 

@@ -31,6 +31,12 @@ inline constexpr std::uint32_t icmpv6 = 58;
 [[nodiscard]] model::Match sport(std::uint16_t port);
 [[nodiscard]] model::Match dport(std::uint16_t port);
 
+/// A TCP segment that does not ask for a connection (SYN without ACK).
+[[nodiscard]] model::Match no_connection_request();
+/// ICMP errors that name no other way, and echo replies; `comment` is completed with what it is.
+[[nodiscard]] std::vector<model::Rule> echo_replies(const std::string& comment);
+[[nodiscard]] std::vector<model::Rule> icmp_errors(const std::string& comment);
+
 [[nodiscard]] model::Verdict accept();
 [[nodiscard]] model::Verdict drop();
 [[nodiscard]] model::Verdict go_to(std::string chain);

@@ -28,12 +28,20 @@ using Links = std::map<IfIndex, Link>;
 [[nodiscard]] bool is_wide_route(const Prefix& destination);
 
 /// What may pass an interface depends on its class alone. Everything unknown is a link.
-enum class LinkClass : std::uint8_t { loopback, tunnel, internal, link };
+enum class LinkClass : std::uint8_t {
+  loopback,
+  tunnel,
+  internal,
+  link,
+  trusted,  ///< by name, as the policy says
+  lan,      ///< where the computers are that this host is the router of, as the policy says
+};
 
 [[nodiscard]] std::string_view to_string(LinkClass link_class);
 
-/// Which class `link` has among `links`; `trusted_tunnel` is the interface that OpenVPN was seen to own.
-/// A bridge is internal when all its ports are veth or tap; one with any other port is a link.
+/// Which class `link` has among `links`, before a policy is asked (decide::class_of); `trusted_tunnel` is the interface
+/// that OpenVPN was seen to own. A bridge is internal when all its ports are veth or tap; one with any other port is a
+/// link.
 [[nodiscard]] LinkClass classify(const Link& link, const Links& links, std::optional<IfIndex> trusted_tunnel);
 
 }  // namespace killswitch::model

@@ -2,9 +2,10 @@
 // below are the strictest values, so that a policy that says nothing allows nothing.
 #pragma once
 
-#include "killswitch/model/address.hpp"
+#include "killswitch/model/endpoint.hpp"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace killswitch::model {
@@ -23,6 +24,36 @@ enum class Refusal : std::uint8_t {
   reject,  ///< programs of this host get an error at once (TCP reset, ICMP admin-prohibited)
 };
 
+/// What a policy can give up, by name. The number is that of the guarantee.
+enum class Guarantee : std::uint8_t { fail_closed = 1, one_tunnel = 6, dns = 7, inbound = 11 };
+[[nodiscard]] std::string to_string(Guarantee guarantee);  ///< "G1"
+
+/// The local network: this host may talk to `prefixes` on links that are called so, but never asks for names there.
+/// Only answers come in. A link is named whole ("eth0") or by its beginning ("wl*").
+struct LanAccess {
+  std::vector<std::string> links;
+  std::vector<Prefix> prefixes;
+  bool operator==(const LanAccess&) const = default;
+};
+
+/// A service of this host that may be used from a link.
+struct InboundService {
+  std::vector<std::string> links;
+  Protocol protocol{Protocol::tcp};
+  Port port;
+  std::vector<Prefix> from;
+  bool operator==(const InboundService&) const = default;
+};
+
+/// The computers on the links `lan` reach the tunnel through this host, and nothing else.
+struct Router {
+  std::vector<std::string> lan;  ///< names of links, as in LanAccess; empty: this host is no router
+  bool masquerade{false};        ///< they appear in the tunnel with this host's address
+  bool dhcp{false};              ///< this host is their DHCPv4 and DHCPv6 server
+  bool dns{false};               ///< this host answers their questions for names
+  bool operator==(const Router&) const = default;
+};
+
 struct Policy {
   std::string name;
   std::string description;
@@ -39,8 +70,42 @@ struct Policy {
   bool host_to_internal{false};    ///< this host and its guests (docker0, virbr0) may talk to each other
   bool internal_to_tunnel{false};  ///< guests may use the tunnel
 
+  std::vector<LanAccess> lan;
+  std::vector<InboundService> inbound;
+  std::vector<Endpoint> endpoints;  ///< any program of this host may talk to exactly these
+  Router router;
+
+  /// Exact names of interfaces that are trusted as the tunnel is. Links (hardware and what stands on it) are not,
+  /// unless G1 is waived.
+  std::vector<std::string> trusted_interfaces;
+
+  std::vector<Guarantee> waives;  ///< in rising order; exactly those that the rest gives up
+
   Refusal refusal{Refusal::drop};
   bool operator==(const Policy&) const = default;
 };
+
+/// Whether an interface is called so: "eth0" means itself, "wl*" every name that begins so.
+[[nodiscard]] bool is_named(const std::vector<std::string>& patterns, std::string_view name);
+
+/// RFC 1918, link-local (169.254.0.0/16, fe80::/10) and unique local (fc00::/7): what a public host never has.
+[[nodiscard]] bool is_private(const Prefix& prefix);
+
+/// Ports of DNS, DNS over TLS, mDNS, LLMNR and NetBIOS.
+[[nodiscard]] bool is_name_port(Port port);
+
+/// One place of a policy that gives a guarantee up.
+struct Concession {
+  Guarantee guarantee{Guarantee::fail_closed};
+  std::string pointer;  ///< JSON pointer (RFC 6901) into the policy
+  std::string words;    ///< what is given up: "198.51.100.0/24 is …"
+  bool operator==(const Concession&) const = default;
+};
+/// In the order of the policy's keys. A policy must waive each of these guarantees, and no others.
+[[nodiscard]] std::vector<Concession> concessions(const Policy& policy);
+
+[[nodiscard]] bool waives(const Policy& policy, Guarantee guarantee);
+/// Whether waiving `guarantee` changes anything.
+[[nodiscard]] bool can_waive(const Policy& policy, Guarantee guarantee);
 
 }  // namespace killswitch::model

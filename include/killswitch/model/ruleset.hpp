@@ -75,7 +75,8 @@ struct Verdict {
     return_to_caller,
     reject_with_tcp_reset,
     reject_admin_prohibited,
-    look_up,  ///< verdict map `map` at `key`; go on with the next rule when it has no such element
+    masquerade,  ///< in nat chains: take the source address of the outgoing interface
+    look_up,     ///< verdict map `map` at `key`; go on with the next rule when it has no such element
   };
   Kind kind{Kind::none};
   std::string chain;         ///< jump, goto_chain
@@ -94,11 +95,14 @@ struct Rule {
 
 enum class Hook : std::uint8_t { prerouting, input, forward, output, postrouting, egress };
 enum class TableFamily : std::uint8_t { inet, netdev };
+/// A nat chain sees the first packet of a connection alone: it may translate it, but never decides whether it passes.
+enum class ChainType : std::uint8_t { filter, nat };
 
 struct BaseChain {
   Hook hook{Hook::output};
   std::int32_t priority{0};
   std::vector<std::string> devices;  ///< netdev egress only
+  ChainType type{ChainType::filter};
   bool operator==(const BaseChain&) const = default;
 };
 

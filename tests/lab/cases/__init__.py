@@ -11,6 +11,7 @@ from . import (
     leak_classes_links,
     leak_classes_routes,
     old_flows,
+    policies,
     self_test,
     system,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "leak_classes_links",
     "leak_classes_routes",
     "old_flows",
+    "policies",
     "self_test",
     "system",
 ]

@@ -8,7 +8,7 @@ import ipaddress
 import re
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from . import addresses as a
@@ -79,6 +79,7 @@ class Oracle:
     """The allowed list. Holds one piece of memory: which fragmented datagrams began as transport.
 
     `tcp_probes` names the probes that cannot carry a tag (a connection request has no payload) by their destination.
+    `named` says of a packet whether a case's policy names it: then it is allowed, tag or not.
     """
 
     servers: frozenset[str] = frozenset({a.SERVER, a.SERVER6})
@@ -86,6 +87,7 @@ class Oracle:
     server_name: str = a.SERVER_NAME
     resolvers: frozenset[str] = frozenset({a.AP, a.AP6})
     tcp_probes: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    named: Callable[[Packet], bool] | None = None
     _fragments: set[tuple[str, str, int | None]] = field(default_factory=set)
 
     def judge(self, frame: bytes) -> Verdict:
@@ -100,7 +102,7 @@ class Oracle:
         else:
             verdict = Verdict(False, "link layer", f"frame of type {kind:#06x}")
         tag = TAG.search(frame)
-        if tag is None:
+        if tag is None or verdict.kind == "named":
             return verdict
         probe = tag.group(1).decode()
         kind_of_leak = verdict.kind if not verdict.allowed else f"forged {verdict.kind}"
@@ -111,7 +113,7 @@ class Oracle:
         packet = _parse_ip(data)
         if packet is None:
             return Verdict(False, "malformed", f"IP packet that cannot be read: {data[:40].hex()}")
-        kind = self._allowed_kind(packet)
+        kind = "named" if self.named and self.named(packet) else self._allowed_kind(packet)
         if kind is not None:
             return Verdict(True, kind, packet.describe())
         probe = self.tcp_probes.get((packet.destination, packet.ports[1])) if packet.protocol == _TCP else None
