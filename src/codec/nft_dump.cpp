@@ -232,9 +232,9 @@ void DumpDecoder::chain_message(std::size_t table, Span attributes) {
     if (message.be32_or(NFTA_CHAIN_POLICY, UINT32_MAX) != NF_DROP) {
       observation_.differences.push_back(fmt::format("chain {}: its policy is not drop", printable(chain.name, 64)));
     }
-    chain.base = model::BaseChain{known.value_or(Hook::egress),
-                                  static_cast<std::int32_t>(hook.be32_or(NFTA_HOOK_PRIORITY, 0)), devices_of(hook),
-                                  translates ? model::ChainType::nat : model::ChainType::filter};
+    chain.base =
+        model::BaseChain{known.value_or(Hook::egress), static_cast<std::int32_t>(hook.be32_or(NFTA_HOOK_PRIORITY, 0)),
+                         devices_of(hook), translates ? model::ChainType::nat : model::ChainType::filter};
   }
   chains.push_back(std::move(chain));
 }
@@ -323,8 +323,8 @@ void DumpDecoder::finish_set(RawSet& raw) {
   // By key, and at one key the end of an interval before the start of the next.
   std::sort(raw.elements.begin(), raw.elements.end(), [](const RawElement& left, const RawElement& right) {
     // Three ways by hand: g++ 12 sees an overflow in the comparison of two vectors of bytes at -O3.
-    const auto order = std::lexicographical_compare_three_way(left.key.begin(), left.key.end(), right.key.begin(),
-                                                              right.key.end());
+    const auto order =
+        std::lexicographical_compare_three_way(left.key.begin(), left.key.end(), right.key.begin(), right.key.end());
     return order != 0 ? order < 0 : left.end && !right.end;
   });
   for (std::size_t i = 0; i < raw.elements.size() && !raw.foreign; ++i) {
