@@ -8,8 +8,6 @@ using namespace model;
 
 namespace {
 
-constexpr std::uint32_t ether_type_arp = 0x0806;
-constexpr std::uint32_t ether_type_eapol = 0x888e;
 constexpr std::uint32_t ether_type_ipv4 = 0x0800;
 constexpr std::uint32_t ether_type_ipv6 = 0x86dd;
 
@@ -46,6 +44,25 @@ Rules fragments_out(const Context& context) {
   return rules;
 }
 
+/// A packet socket may claim any type for a frame: what counts is what stands in it as well.
+Matches frame_of_type(std::uint8_t high, std::uint8_t low) {
+  Match on_the_wire;
+  on_the_wire.operands = {Operand{Field::payload, PayloadBase::link, 12, 2}};
+  on_the_wire.value = Bytes{high, low};
+  return {equal(Field::ether_type, std::uint32_t{high} << 8U | low), on_the_wire};
+}
+
+Rules upkeep_frames() {
+  const auto arp = frame_of_type(0x08, 0x06);
+  const auto sender = network_bytes(14, 4);  // the sender's IPv4 address in ARP for Ethernet (RFC 826)
+  return {
+      counted(both(arp, {in_set({sender}, "untold_addresses4")}), "raw", drop(),
+              "G11: ARP does not tell the tunnel's addresses"),
+      rule(arp, accept(), "G1: link upkeep, ARP"),
+      rule(frame_of_type(0x88, 0x8e), accept(), "G1: link upkeep, 802.1X"),
+  };
+}
+
 }  // namespace
 
 Matches behind_first_fragment(Family family) {
@@ -73,8 +90,7 @@ Table egress_table(const Context& context) {
                      endpoints_out(context, Layer::frames), services_out(context, Layer::frames)}) {
     append(rules, more);
   }
-  rules.push_back(rule({equal(Field::ether_type, ether_type_arp)}, accept(), "G1: link upkeep, ARP"));
-  rules.push_back(rule({equal(Field::ether_type, ether_type_eapol)}, accept(), "G1: link upkeep, 802.1X"));
+  append(rules, upkeep_frames());
   append(rules, lan_guards(context, Layer::frames));
   append(rules, lan_out(context, Layer::frames));
   append(rules, lan_fragments_out(context));

@@ -51,16 +51,18 @@ Rules transport_out(const Context& context, Layer layer) {
 Rules upkeep_out(const Policy& policy, Layer layer) {
   Rules rules;
   if (policy.dhcp) {
-    rules.push_back(
-        rule({ipv4(layer), l4proto(ip_protocol::udp), sport(68), dport(67)}, accept(), "G1: link upkeep, DHCP"));
+    rules.push_back(rule({ipv4(layer), l4proto(ip_protocol::udp), sport(68), dport(67),
+                          in_set({field(Field::ip_daddr)}, "dhcp_servers4")},
+                         accept(), "G1: link upkeep, DHCP"));
     rules.push_back(rule({ipv6(layer), l4proto(ip_protocol::udp), sport(546), dport(547),
                           in_set({field(Field::ip6_daddr)}, "link_local6")},
                          accept(), "G1: link upkeep, DHCPv6"));
   }
   if (policy.neighbour_discovery) {
-    rules.push_back(neighbour_discovery(layer, 135, {}, "neighbour solicitation"));
-    rules.push_back(neighbour_discovery(layer, 136, {}, "neighbour advertisement"));
-    rules.push_back(neighbour_discovery(layer, 133, {}, "router solicitation"));
+    const auto on_link = in_set({field(Field::ip6_daddr)}, "neighbours6");
+    rules.push_back(neighbour_discovery(layer, 135, {on_link}, "neighbour solicitation"));
+    rules.push_back(neighbour_discovery(layer, 136, {on_link}, "neighbour advertisement"));
+    rules.push_back(neighbour_discovery(layer, 133, {on_link}, "router solicitation"));
   }
   return rules;
 }
@@ -106,7 +108,12 @@ Rules answers_of(const std::string& set, const std::string& what) {
 }
 
 Rules transport_in() {
-  return answers_of("transport", "the VPN server");
+  auto rules = answers_of("transport", "the VPN server");
+  // IPv6 is put together again behind this hook, so fragments without a port are seen here; IPv4 before it.
+  rules.push_back(
+      rule(both({decide::ipv6(), in_set({field(Field::ip6_saddr)}, "servers6")}, behind_first_fragment(Family::ipv6)),
+           accept(), "G11: fragment of an answer of the VPN server over IPv6"));
+  return rules;
 }
 
 }  // namespace killswitch::decide

@@ -109,6 +109,32 @@ Set link_local_set() {
                     {prefix6({0xfe, 0x80}, 10), prefix6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2}, 128)});
 }
 
+/// Where a lease is asked for: everyone on the link, and servers with addresses that are not of the internet. One on
+/// the internet is asked by broadcast when the lease comes to its end (RFC 2131, rebinding).
+Set dhcp_set() {
+  return prefix_set("dhcp_servers4", Family::ipv4,
+                    {prefix4({10, 0, 0, 0}, 8), prefix4({100, 64, 0, 0}, 10), prefix4({169, 254, 0, 0}, 16),
+                     prefix4({172, 16, 0, 0}, 12), prefix4({192, 168, 0, 0}, 16), prefix4({255, 255, 255, 255}, 32)});
+}
+
+/// Where neighbours are: link-local addresses and groups, and the prefixes of the links' own addresses, unless one is
+/// so wide that somebody wants all of the internet to be on the link.
+Set neighbour_set(const Context& context) {
+  constexpr std::uint8_t widest = 48;
+  std::vector<Prefix> prefixes = {prefix6({0xfe, 0x80}, 10), prefix6({0xff, 0x02}, 16)};
+  for (const auto& [index, link] : context.world.links) {
+    for (const auto& held : link.addresses) {
+      if (held.address.family == Family::ipv6 && held.prefix_length >= widest && !is_tunnel_kind(link.kind) &&
+          index != loopback_ifindex) {
+        prefixes.push_back(network_of(held));
+      }
+    }
+  }
+  std::sort(prefixes.begin(), prefixes.end());
+  prefixes.erase(std::unique(prefixes.begin(), prefixes.end()), prefixes.end());
+  return prefix_set("neighbours6", Family::ipv6, prefixes);
+}
+
 /// The servers without their ports, for fragments that show none.
 Set server_set(std::string name, Family family, const Context& context) {
   std::vector<IpAddress> addresses;
@@ -199,6 +225,10 @@ std::vector<Set> egress_sets_of(const Context& context) {
       server_set("servers4", Family::ipv4, context),
       server_set("servers6", Family::ipv6, context),
       link_local_set(),
+      dhcp_set(),
+      neighbour_set(context),
+      // Looked up with raw payload alone, hence not the set that other rules look into.
+      address_set("untold_addresses4", Family::ipv4, announced_addresses(context)),
   };
   if (!context.policy.lan.empty()) {
     sets.push_back(name_ports_set());
@@ -235,6 +265,9 @@ std::vector<Set> sets_of(const Context& context) {
                  {prefix4({10, 0, 0, 0}, 8), prefix4({169, 254, 0, 0}, 16), prefix4({172, 16, 0, 0}, 12),
                   prefix4({192, 168, 0, 0}, 16), prefix4({224, 0, 0, 0}, 4), prefix4({255, 255, 255, 255}, 32)}),
       link_local_set(),
+      dhcp_set(),
+      neighbour_set(context),
+      server_set("servers6", Family::ipv6, context),
   };
   add_all(sets, allowance_sets(context));
   if (is_router(context)) {

@@ -53,6 +53,15 @@ bool Prefix::contains(const IpAddress& candidate) const {
   return true;
 }
 
+Prefix network_of(const InterfaceAddress& address) {
+  Prefix network{address.address, address.prefix_length};
+  for (std::size_t i = address.prefix_length; i < address.address.size() * 8; ++i) {
+    auto& byte = network.address.bytes[i / 8];
+    byte = static_cast<std::uint8_t>(byte & ~(1U << (7U - i % 8)));
+  }
+  return network;
+}
+
 IpAddress make_ip_address(Family family, std::span<const std::uint8_t> octets) {
   IpAddress address{family, {}};
   std::copy_n(octets.begin(), std::min(octets.size(), address.size()), address.bytes.begin());

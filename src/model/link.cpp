@@ -31,6 +31,9 @@ LinkClass classify(const Link& link, const Links& links, std::optional<IfIndex> 
   if (link.kind != "bridge") {
     return LinkClass::link;
   }
+  if (!link.wide_routes.empty()) {
+    return LinkClass::link;  // in a container, the veth in a bridge may be the way out
+  }
   const bool only_guests = std::all_of(links.begin(), links.end(), [&](const auto& entry) {
     const Link& port = entry.second;
     return port.master != link.index || port.kind == "veth" || port.kind == "tun";

@@ -62,6 +62,9 @@ inline constexpr IfIndex loopback_ifindex{1};
 /// 1 to 65535.
 [[nodiscard]] Result<Port> parse_port(std::string_view text);
 
+/// The subnet that the address is in.
+[[nodiscard]] Prefix network_of(const InterfaceAddress& address);
+
 [[nodiscard]] IpAddress make_ip_address(Family family, std::span<const std::uint8_t> octets);
 
 [[nodiscard]] std::string to_string(const IpAddress& address);

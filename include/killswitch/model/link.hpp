@@ -40,8 +40,8 @@ enum class LinkClass : std::uint8_t {
 [[nodiscard]] std::string_view to_string(LinkClass link_class);
 
 /// Which class `link` has among `links`, before a policy is asked (decide::class_of); `trusted_tunnel` is the interface
-/// that OpenVPN was seen to own. A bridge is internal when all its ports are veth or tap; one with any other port is a
-/// link.
+/// that OpenVPN was seen to own. A bridge is internal when all its ports are veth or tap and no wide route leads over
+/// it; any other is a link.
 [[nodiscard]] LinkClass classify(const Link& link, const Links& links, std::optional<IfIndex> trusted_tunnel);
 
 }  // namespace killswitch::model

@@ -43,8 +43,8 @@ struct Packet {
 /// the transport header, without options, payload and checksums. Empty for a frame that is not IP and has no bytes.
 [[nodiscard]] Bytes network_bytes(const Packet& packet);
 
-/// Behind the IP headers: the bytes given, else the transport header. Empty for frames that are not IP, and when nothing
-/// is known; behind the first fragment, where no transport header stands, only the bytes given are.
+/// Behind the IP headers: the bytes given, else the transport header. Empty for frames that are not IP, and when
+/// nothing is known; behind the first fragment, where no transport header stands, only the bytes given are.
 [[nodiscard]] Bytes transport_bytes(const Packet& packet);
 
 /// Numbers on the wire stand with the most significant byte first.
