@@ -1,6 +1,6 @@
 #include "killswitch/codec/flows.hpp"
 
-#include "killswitch/codec/nft_wire.hpp"
+#include "killswitch/codec/netlink.hpp"
 
 #include <linux/inet_diag.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
@@ -8,7 +8,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <algorithm>
+#include <cstring>
 #include <optional>
+#include <type_traits>
 
 namespace killswitch::codec {
 namespace {
@@ -60,14 +62,26 @@ bool is_loopback(const IpAddress& address) {
          address.bytes.back() == 1;
 }
 
+/// @param attributes each with its padding
 template <typename Body>
-std::vector<std::uint8_t> message(std::uint16_t type, std::uint16_t flags, std::uint32_t sequence, const Body& body) {
-  std::vector<std::uint8_t> bytes(NLMSG_LENGTH(sizeof(Body)));
-  const nlmsghdr header{static_cast<std::uint32_t>(bytes.size()), type,
-                        static_cast<std::uint16_t>(flags | NLM_F_REQUEST), sequence, 0};
-  std::memcpy(bytes.data(), &header, sizeof header);
-  std::memcpy(bytes.data() + NLMSG_HDRLEN, &body, sizeof body);
+std::vector<std::uint8_t> message(std::uint16_t type, std::uint16_t flags, std::uint32_t sequence, const Body& body,
+                                  Span attributes = {}) {
+  std::vector<std::uint8_t> bytes(MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof body));
+  nlmsghdr* header = mnl_nlmsg_put_header(bytes.data());
+  header->nlmsg_type = type;
+  header->nlmsg_flags = static_cast<std::uint16_t>(flags | NLM_F_REQUEST);
+  header->nlmsg_seq = sequence;
+  std::memcpy(mnl_nlmsg_put_extra_header(header, sizeof body), &body, sizeof body);
+  header->nlmsg_len += static_cast<std::uint32_t>(attributes.size());
+  bytes.insert(bytes.end(), attributes.begin(), attributes.end());
   return bytes;
+}
+
+/// One attribute with its padding, behind `bytes`.
+void append(std::vector<std::uint8_t>& bytes, const nlattr& attribute) {
+  const auto* start = reinterpret_cast<const std::uint8_t*>(&attribute);
+  bytes.insert(bytes.end(), start, start + attribute.nla_len);
+  bytes.resize(MNL_ALIGN(bytes.size()));
 }
 
 Result<HeldFlow> decode_socket(Span payload) {
@@ -119,11 +133,9 @@ Result<HeldFlow> decode_entry(Span payload) {
   held.family = header->nfgen_family;
   held.flow = {*number, *source, tuple_port(proto, CTA_PROTO_SRC_PORT), *destination,
                tuple_port(proto, CTA_PROTO_DST_PORT)};
-  NetlinkWriter name{held.name};
-  name.put(CTA_TUPLE_ORIG | NLA_F_NESTED, attributes.bytes(CTA_TUPLE_ORIG));
-  for (const std::uint16_t type : {CTA_ID, CTA_ZONE}) {
-    if (attributes.has(type)) {
-      name.put(type, attributes.bytes(type));
+  for (const std::uint16_t type : {CTA_TUPLE_ORIG, CTA_ID, CTA_ZONE}) {
+    if (const nlattr* attribute = attributes.find(type); attribute != nullptr) {
+      append(held.name, *attribute);
     }
   }
   return held;
@@ -180,20 +192,11 @@ std::vector<std::uint8_t> encode_socket_destroy(const HeldFlow& held, std::uint3
 }
 
 std::vector<std::uint8_t> encode_tracking_listing(std::uint32_t sequence) {
-  std::vector<std::uint8_t> bytes;
-  NetlinkWriter writer{bytes};
-  writer.begin(tracking_get, AF_UNSPEC, NLM_F_DUMP, sequence);
-  writer.end();
-  return bytes;
+  return message(tracking_get, NLM_F_DUMP, sequence, nfgenmsg{AF_UNSPEC, NFNETLINK_V0, 0});
 }
 
 std::vector<std::uint8_t> encode_tracking_delete(const HeldFlow& held, std::uint32_t sequence) {
-  std::vector<std::uint8_t> bytes;
-  NetlinkWriter writer{bytes};
-  writer.begin(tracking_delete, held.family, NLM_F_ACK, sequence);
-  bytes.insert(bytes.end(), held.name.begin(), held.name.end());
-  writer.end();
-  return bytes;
+  return message(tracking_delete, NLM_F_ACK, sequence, nfgenmsg{held.family, NFNETLINK_V0, 0}, held.name);
 }
 
 Result<FlowAnswer> decode_flows(std::span<const std::uint8_t> datagram, std::uint32_t sequence) {

@@ -3,6 +3,8 @@
 #include "killswitch/codec/nft_transaction.hpp"
 
 #include <fmt/format.h>
+#include <linux/netfilter/nf_tables.h>
+#include <net/if.h>
 #include <algorithm>
 
 namespace killswitch::codec {
@@ -12,6 +14,9 @@ using model::Chain;
 using model::Ruleset;
 using model::Set;
 using model::Table;
+
+// @source NFT_NETDEVICE_MAX, Linux include/net/netfilter/nf_tables.h
+constexpr std::size_t most_devices = 256;
 
 bool same_definition(const Set& left, const Set& right) {
   return left.key == right.key && left.verdict_map == right.verdict_map && left.interval == right.interval;
@@ -121,14 +126,20 @@ bool has_counter(const Table& table, const std::string& name) {
 }
 
 bool fits_map(const model::SetElement& element) {
-  std::vector<std::uint8_t> unused;
-  NetlinkWriter writer{unused};
-  return !element.verdict || write_verdict(writer, *element.verdict).empty();
+  return !element.verdict ||
+         (verdict_code(element.verdict->kind) && element.verdict->chain.size() < NFT_CHAIN_MAXNAMELEN);
 }
 
 Problem check_set(const Set& set) {
   if (set.key.empty()) {
     return "it has no key";
+  }
+  std::uint32_t width = 0;
+  for (const model::KeyType part : set.key) {
+    width += padded(key_type_info(part).form.width);
+  }
+  if (width > NFT_DATA_VALUE_MAXLEN) {
+    return fmt::format("its key has {} bytes, {} are possible", width, NFT_DATA_VALUE_MAXLEN);
   }
   if (!std::all_of(set.elements.begin(), set.elements.end(), fits_map)) {
     return "a verdict of another kind than accept, drop, jump, goto and return cannot stand in a map";
@@ -300,6 +311,28 @@ Outcome check_names(const Table& table) {
   return done();
 }
 
+/// @return what keeps the kernel from hooking a chain to its devices, in words
+Problem check_devices(const Chain& chain) {
+  if (!chain.base) {
+    return {};
+  }
+  const auto& devices = chain.base->devices;
+  if (devices.size() > most_devices) {
+    return fmt::format("it has {} devices, {} are possible", devices.size(), most_devices);
+  }
+  const auto impossible = [](const std::string& name) { return name.empty() || name.size() >= IFNAMSIZ; };
+  return std::any_of(devices.begin(), devices.end(), impossible) ? "a device's name has 1 to 15 characters" : "";
+}
+
+Outcome check_chains(const Table& table) {
+  for (const Chain& chain : table.chains) {
+    if (const Problem problem = check_devices(chain); !problem.empty()) {
+      return fail(fmt::format("nft: chain '{}': {}", chain.name, problem));
+    }
+  }
+  return done();
+}
+
 bool same_but_elements(const Table& left, const Table& right) {
   const auto same_set = [](const Set& one, const Set& other) {
     return one.name == other.name && same_definition(one, other);
@@ -322,6 +355,9 @@ Result<Batch> encode_replacement(const Ruleset& desired, const Ruleset& held, co
   for (const Table& table : desired.tables) {
     if (const auto named = check_names(table); !named) {
       return fail(named.error());
+    }
+    if (const auto hooked = check_chains(table); !hooked) {
+      return fail(hooked.error());
     }
     const auto plan =
         std::find_if(plans.begin(), plans.end(), [&](const TablePlan& one) { return one.family == table.family; });

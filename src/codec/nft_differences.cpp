@@ -88,9 +88,13 @@ std::optional<model::BaseChain> with_sorted_devices(std::optional<model::BaseCha
 }
 
 bool same_rule(const Rule& wanted, const Rule& held) {
-  if (safe_comment(wanted.comment) != safe_comment(held.comment)) {
+  if (wanted.comment != held.comment && safe_comment(wanted.comment) != safe_comment(held.comment)) {
     return false;
   }
+  if (wanted.matches == held.matches && wanted.counter == held.counter && wanted.verdict == held.verdict) {
+    return true;
+  }
+  // What differs in words may still be the same to the kernel, as raw bytes and the field that they are.
   const auto left = encode_expressions(wanted);
   const auto right = encode_expressions(held);
   return left && right && *left == *right;

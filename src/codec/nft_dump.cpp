@@ -1,8 +1,10 @@
 #include "killswitch/codec/nft_dump.hpp"
 
 #include "killswitch/base/text.hpp"
+#include "killswitch/codec/netlink.hpp"
 #include "killswitch/codec/nft_rule_decode.hpp"
-#include "killswitch/codec/nft_wire.hpp"
+#include "nft_objects.hpp"
+#include "nft_sieve.hpp"
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -53,16 +55,58 @@ std::vector<model::KeyType> key_of(std::uint32_t number) {
   return key;
 }
 
-std::vector<std::string> devices_of(const Attributes& hook) {
+constexpr Known generation_attributes[] = {{NFTA_GEN_ID, Form::u32}};
+constexpr Known table_attributes[] = {
+    {NFTA_TABLE_NAME, Form::text}, {NFTA_TABLE_FLAGS, Form::u32}, {NFTA_TABLE_OWNER, Form::u32}};
+// Devices by a prefix of their name (newer kernels) are left out: their absence is then the difference.
+constexpr Known device_attributes[] = {{NFTA_DEVICE_NAME, Form::text}};
+constexpr Known hook_attributes[] = {{NFTA_HOOK_HOOKNUM, Form::u32},
+                                     {NFTA_HOOK_PRIORITY, Form::u32},
+                                     {NFTA_HOOK_DEV, Form::text},
+                                     {NFTA_HOOK_DEVS, Form::nest, device_attributes}};
+constexpr Known chain_attributes[] = {{NFTA_CHAIN_TABLE, Form::text},
+                                      {NFTA_CHAIN_NAME, Form::text},
+                                      {NFTA_CHAIN_HOOK, Form::nest, hook_attributes},
+                                      {NFTA_CHAIN_POLICY, Form::u32},
+                                      {NFTA_CHAIN_TYPE, Form::text}};
+constexpr Known set_attributes[] = {{NFTA_SET_TABLE, Form::text},  {NFTA_SET_NAME, Form::text},
+                                    {NFTA_SET_FLAGS, Form::u32},   {NFTA_SET_KEY_TYPE, Form::u32},
+                                    {NFTA_SET_KEY_LEN, Form::u32}, {NFTA_SET_DATA_TYPE, Form::u32},
+                                    {NFTA_SET_DATA_LEN, Form::u32}};
+// An element that runs out, or matches only now and then, is not the element that was meant.
+constexpr Known element_attributes[] = {{NFTA_SET_ELEM_KEY, Form::nest, value_data},
+                                        {NFTA_SET_ELEM_DATA, Form::nest, verdict_data},
+                                        {NFTA_SET_ELEM_FLAGS, Form::u32},
+                                        {NFTA_SET_ELEM_TIMEOUT, Form::foreign},
+                                        {NFTA_SET_ELEM_KEY_END, Form::foreign},
+                                        {NFTA_SET_ELEM_EXPR, Form::foreign},
+                                        {NFTA_SET_ELEM_EXPRESSIONS, Form::foreign},
+                                        {NFTA_SET_ELEM_OBJREF, Form::foreign}};
+constexpr Known element_list[] = {{NFTA_LIST_ELEM, Form::nest, element_attributes}};
+constexpr Known elements_attributes[] = {{NFTA_SET_ELEM_LIST_TABLE, Form::text},
+                                         {NFTA_SET_ELEM_LIST_SET, Form::text},
+                                         {NFTA_SET_ELEM_LIST_ELEMENTS, Form::list, element_list}};
+constexpr Known counter_values[] = {{NFTA_COUNTER_BYTES, Form::u64}, {NFTA_COUNTER_PACKETS, Form::u64}};
+constexpr Known counter_attributes[] = {{NFTA_OBJ_TABLE, Form::text},
+                                        {NFTA_OBJ_NAME, Form::text},
+                                        {NFTA_OBJ_TYPE, Form::u32},
+                                        {NFTA_OBJ_DATA, Form::nest, counter_values}};
+
+/// Reads a message with libnftnl's `parse`, after the sieve. @return false when it breaks the format
+template <typename Object, typename Parse>
+bool read(const nlmsghdr& message, std::span<const Known> known, const Object& object, Parse parse) {
+  Sieve sieve{message};
+  return sieve.copy(attributes_of(message), known) == Sieved::whole && parse(sieve.message(), object.get()) >= 0;
+}
+
+std::vector<std::string> devices_of(const nftnl_chain* chain) {
   std::vector<std::string> devices;
-  (void)for_each_attribute(hook.bytes(NFTA_HOOK_DEVS), [&](std::uint16_t type, Span name) {
-    if (type == NFTA_DEVICE_NAME) {
-      const std::string_view text{reinterpret_cast<const char*>(name.data()), name.size()};
-      devices.emplace_back(text.substr(0, text.find('\0')));
-    }
-  });
-  if (devices.empty() && hook.has(NFTA_HOOK_DEV)) {
-    devices.emplace_back(hook.text(NFTA_HOOK_DEV));
+  const char* const* names = nftnl_chain_get_array(chain, NFTNL_CHAIN_DEVICES);
+  for (; names != nullptr && *names != nullptr; ++names) {
+    devices.emplace_back(*names);
+  }
+  if (devices.empty() && nftnl_chain_is_set(chain, NFTNL_CHAIN_DEV)) {
+    devices.emplace_back(nftnl_chain_get_str(chain, NFTNL_CHAIN_DEV));
   }
   return devices;
 }
@@ -113,27 +157,12 @@ bool same_family(const model::Ruleset& ruleset, std::size_t table, TableFamily f
   return ruleset.tables[table].family == family;
 }
 
-/// Calls `use(header, payload)` for each whole message. @return false when lengths do not add up.
-template <typename Use>
-bool for_each_message(Span datagram, Use use) {
-  while (datagram.size() >= sizeof(nlmsghdr)) {
-    nlmsghdr header{};
-    std::memcpy(&header, datagram.data(), sizeof header);
-    if (header.nlmsg_len < sizeof header || header.nlmsg_len > datagram.size()) {
-      return false;
-    }
-    use(header, datagram.first(header.nlmsg_len).subspan(sizeof header));
-    datagram = datagram.subspan(std::min<std::size_t>(NLMSG_ALIGN(header.nlmsg_len), datagram.size()));
-  }
-  return datagram.empty();
-}
-
 std::optional<int> errno_of(Span payload) {
   std::int32_t value = 0;
   if (payload.size() < sizeof value) {
     return std::nullopt;
   }
-  std::memcpy(&value, payload.data(), sizeof value);
+  std::copy_n(payload.data(), sizeof value, reinterpret_cast<std::uint8_t*>(&value));
   // Errors are small negative numbers; anything else is no error of the kernel.
   return value <= 0 && value > -4096 ? std::optional{-value} : std::nullopt;
 }
@@ -142,109 +171,122 @@ std::optional<int> errno_of(Span payload) {
 
 Result<DumpProgress> DumpDecoder::feed(Span datagram, std::uint32_t sequence) {
   DumpProgress progress;
-  bool sound = true;
-  sound = for_each_message(datagram,
-                           [&](const nlmsghdr& header, Span payload) {
-                             if (header.nlmsg_seq != sequence) {
-                               return;
-                             }
-                             progress.interrupted = progress.interrupted || (header.nlmsg_flags & NLM_F_DUMP_INTR) != 0;
-                             if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
-                               const auto error = errno_of(payload);
-                               progress.done = true;
-                               progress.errno_value = error.value_or(header.nlmsg_type == NLMSG_ERROR ? EPROTO : 0);
-                               return;
-                             }
-                             if (header.nlmsg_type >> 8U != NFNL_SUBSYS_NFTABLES || payload.size() < sizeof(nfgenmsg)) {
-                               return;
-                             }
-                             message(header.nlmsg_type & 0xffU, payload[0], payload.subspan(sizeof(nfgenmsg)));
-                           }) &&
-          sound;
+  const bool sound = for_each_message(datagram, [&](const nlmsghdr& header) {
+    if (header.nlmsg_seq != sequence) {
+      return;
+    }
+    progress.interrupted = progress.interrupted || (header.nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+    if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
+      const auto error = errno_of(payload_of(header));
+      progress.done = true;
+      progress.errno_value = error.value_or(header.nlmsg_type == NLMSG_ERROR ? EPROTO : 0);
+      return;
+    }
+    if (header.nlmsg_type >> 8U == NFNL_SUBSYS_NFTABLES && payload_of(header).size() >= sizeof(nfgenmsg)) {
+      message(header);
+    }
+  });
   if (!sound) {
     return fail("nf_tables: a message that is longer than its datagram");
   }
   return progress;
 }
 
-void DumpDecoder::message(std::uint16_t type, std::uint8_t family, Span attributes) {
+void DumpDecoder::message(const nlmsghdr& message) {
+  const std::uint16_t type = message.nlmsg_type & 0xffU;
   if (type == NFT_MSG_NEWGEN) {
-    generation_ = Attributes{attributes}.be32_or(NFTA_GEN_ID, 0);
+    generation_message(message);
+    return;
+  }
+  // nfgen_family is the first byte. Attribute 1 is the name of the table in messages of every kind; other programs'
+  // tables are looked at no further.
+  const auto family = family_of(payload_of(message).front());
+  if (!family || Attributes{attributes_of(message)}.text(NFTA_TABLE_NAME) != model::table_name) {
     return;
   }
   if (type == NFT_MSG_NEWTABLE) {
-    table_message(family, attributes);
-    return;
-  }
-  // Attribute 1 is the name of the table in all other messages.
-  const auto wanted = family_of(family);
-  if (!wanted || Attributes{attributes}.text(NFTA_TABLE_NAME) != model::table_name) {
+    table_message(message, *family);
     return;
   }
   const auto& tables = observation_.ruleset.tables;
   for (std::size_t i = 0; i < tables.size(); ++i) {
-    if (!same_family(observation_.ruleset, i, *wanted)) {
+    if (!same_family(observation_.ruleset, i, *family)) {
       continue;
     }
     switch (type) {
-      case NFT_MSG_NEWCHAIN: chain_message(i, attributes); break;
-      case NFT_MSG_NEWSET: set_message(i, attributes); break;
-      case NFT_MSG_NEWSETELEM: elements_message(i, attributes); break;
-      case NFT_MSG_NEWRULE: rule_message(i, attributes); break;
-      case NFT_MSG_NEWOBJ: object_message(i, attributes); break;
+      case NFT_MSG_NEWCHAIN: chain_message(message, i); break;
+      case NFT_MSG_NEWSET: set_message(message, i); break;
+      case NFT_MSG_NEWSETELEM: elements_message(message, i); break;
+      case NFT_MSG_NEWRULE: rule_message(message, i); break;
+      case NFT_MSG_NEWOBJ: counter_message(message, i); break;
       default: break;
     }
   }
 }
 
-void DumpDecoder::table_message(std::uint8_t family, Span attributes) {
-  const Attributes table{attributes};
-  const auto known = family_of(family);
-  if (!known || table.text(NFTA_TABLE_NAME) != model::table_name) {
+void DumpDecoder::generation_message(const nlmsghdr& message) {
+  const GenerationObject object{allocated(nftnl_gen_alloc())};
+  const bool sound = read(message, generation_attributes, object, nftnl_gen_nlmsg_parse);
+  generation_ = sound ? nftnl_gen_get_u32(object.get(), NFTNL_GEN_ID) : 0;
+}
+
+void DumpDecoder::table_message(const nlmsghdr& message, TableFamily family) {
+  const TableObject object{allocated(nftnl_table_alloc())};
+  if (!read(message, table_attributes, object, nftnl_table_nlmsg_parse)) {
+    observation_.differences.emplace_back("a table that breaks the format");
     return;
   }
   for (const HeldTable& one : held_) {
-    if (one.family == *known) {
+    if (one.family == family) {
       return;
     }
   }
-  const std::uint32_t flags = table.be32_or(NFTA_TABLE_FLAGS, 0);
-  held_.push_back({*known, flags, table.be32_or(NFTA_TABLE_OWNER, 0)});
-  observation_.ruleset.tables.push_back({*known, model::table_name, {}, {}, {}});
+  const std::uint32_t flags = nftnl_table_get_u32(object.get(), NFTNL_TABLE_FLAGS);
+  held_.push_back({family, flags, nftnl_table_get_u32(object.get(), NFTNL_TABLE_OWNER)});
+  observation_.ruleset.tables.push_back({family, model::table_name, {}, {}, {}});
   if ((flags & table_flag_dormant) != 0) {
     observation_.differences.emplace_back("the table is dormant: it filters nothing");
   }
 }
 
-void DumpDecoder::chain_message(std::size_t table, Span attributes) {
-  const Attributes message{attributes};
-  auto& chains = observation_.ruleset.tables[table].chains;
+void DumpDecoder::chain_message(const nlmsghdr& message, std::size_t table) {
+  const ChainObject object{allocated(nftnl_chain_alloc())};
+  if (!read(message, chain_attributes, object, nftnl_chain_nlmsg_parse)) {
+    observation_.differences.emplace_back("a chain that breaks the format");
+    return;
+  }
   model::Chain chain;
-  chain.name = message.text(NFTA_CHAIN_NAME);
-  if (message.has(NFTA_CHAIN_HOOK)) {
-    const Attributes hook = message.nest(NFTA_CHAIN_HOOK);
-    const auto known = hook_of(observation_.ruleset.tables[table].family, hook.be32_or(NFTA_HOOK_HOOKNUM, UINT32_MAX));
-    const bool translates = message.text(NFTA_CHAIN_TYPE) == "nat";
-    if (!known || !(translates || message.text(NFTA_CHAIN_TYPE) == "filter")) {
+  chain.name = text_or_empty(nftnl_chain_get_str(object.get(), NFTNL_CHAIN_NAME));
+  if (nftnl_chain_is_set(object.get(), NFTNL_CHAIN_HOOKNUM)) {
+    const auto known =
+        hook_of(observation_.ruleset.tables[table].family, nftnl_chain_get_u32(object.get(), NFTNL_CHAIN_HOOKNUM));
+    const std::string type = text_or_empty(nftnl_chain_get_str(object.get(), NFTNL_CHAIN_TYPE));
+    const bool translates = type == "nat";
+    if (!known || !(translates || type == "filter")) {
       observation_.differences.push_back(
           fmt::format("chain {} is of a kind that this program never makes", printable(chain.name, 64)));
     }
-    if (message.be32_or(NFTA_CHAIN_POLICY, UINT32_MAX) != NF_DROP) {
+    if (!nftnl_chain_is_set(object.get(), NFTNL_CHAIN_POLICY) ||
+        nftnl_chain_get_u32(object.get(), NFTNL_CHAIN_POLICY) != NF_DROP) {
       observation_.differences.push_back(fmt::format("chain {}: its policy is not drop", printable(chain.name, 64)));
     }
     chain.base =
-        model::BaseChain{known.value_or(Hook::egress), static_cast<std::int32_t>(hook.be32_or(NFTA_HOOK_PRIORITY, 0)),
-                         devices_of(hook), translates ? model::ChainType::nat : model::ChainType::filter};
+        model::BaseChain{known.value_or(Hook::egress), nftnl_chain_get_s32(object.get(), NFTNL_CHAIN_PRIO),
+                         devices_of(object.get()), translates ? model::ChainType::nat : model::ChainType::filter};
   }
-  chains.push_back(std::move(chain));
+  observation_.ruleset.tables[table].chains.push_back(std::move(chain));
 }
 
-void DumpDecoder::set_message(std::size_t table, Span attributes) {
-  const Attributes message{attributes};
-  const std::uint32_t flags = message.be32_or(NFTA_SET_FLAGS, 0);
+void DumpDecoder::set_message(const nlmsghdr& message, std::size_t table) {
+  const SetObject object{allocated(nftnl_set_alloc())};
+  if (!read(message, set_attributes, object, nftnl_set_nlmsg_parse)) {
+    observation_.differences.emplace_back("a set that breaks the format");
+    return;
+  }
+  const std::uint32_t flags = nftnl_set_get_u32(object.get(), NFTNL_SET_FLAGS);
   model::Set set;
-  set.name = message.text(NFTA_SET_NAME);
-  set.key = key_of(message.be32_or(NFTA_SET_KEY_TYPE, 0));
+  set.name = text_or_empty(nftnl_set_get_str(object.get(), NFTNL_SET_NAME));
+  set.key = key_of(nftnl_set_get_u32(object.get(), NFTNL_SET_KEY_TYPE));
   set.verdict_map = (flags & NFT_SET_MAP) != 0;
   set.interval = (flags & NFT_SET_INTERVAL) != 0;
   const std::uint32_t known = std::uint32_t{NFT_SET_MAP} | std::uint32_t{NFT_SET_INTERVAL};
@@ -253,8 +295,9 @@ void DumpDecoder::set_message(std::size_t table, Span attributes) {
     const std::uint32_t own = key_type_info(part).form.width;
     width += set.key.size() == 1 ? own : padded(own);
   }
-  const bool foreign = (flags & ~known) != 0 || set.key.empty() || width != message.be32_or(NFTA_SET_KEY_LEN, 0) ||
-                       (set.verdict_map && message.be32_or(NFTA_SET_DATA_TYPE, 0) != NFT_DATA_VERDICT);
+  const bool foreign = (flags & ~known) != 0 || set.key.empty() ||
+                       width != nftnl_set_get_u32(object.get(), NFTNL_SET_KEY_LEN) ||
+                       (set.verdict_map && nftnl_set_get_u32(object.get(), NFTNL_SET_DATA_TYPE) != NFT_DATA_VERDICT);
   sets_.push_back({table, set.name, foreign, {}});
   observation_.ruleset.tables[table].sets.push_back(std::move(set));
 }
@@ -265,55 +308,66 @@ DumpDecoder::RawSet* DumpDecoder::find_set(std::size_t table, std::string_view n
   return found == sets_.end() ? nullptr : &*found;
 }
 
-void DumpDecoder::elements_message(std::size_t table, Span attributes) {
-  const Attributes message{attributes};
-  RawSet* set = find_set(table, message.text(NFTA_SET_ELEM_LIST_SET));
+void DumpDecoder::elements_message(const nlmsghdr& message, std::size_t table) {
+  RawSet* set = find_set(table, Attributes{attributes_of(message)}.text(NFTA_SET_ELEM_LIST_SET));
   if (set == nullptr) {
     return;
   }
-  const bool sound = for_each_attribute(message.bytes(NFTA_SET_ELEM_LIST_ELEMENTS), [&](std::uint16_t, Span bytes) {
-    const Attributes element{bytes};
-    const Span key = element.nest(NFTA_SET_ELEM_KEY).bytes(NFTA_DATA_VALUE);
-    const std::uint32_t flags = element.be32_or(NFTA_SET_ELEM_FLAGS, 0);
-    RawElement raw{{key.begin(), key.end()}, (flags & NFT_SET_ELEM_INTERVAL_END) != 0, {}};
-    if (element.has(NFTA_SET_ELEM_DATA)) {
-      raw.verdict = decode_verdict(element.nest(NFTA_SET_ELEM_DATA));
-      set->foreign = set->foreign || !raw.verdict;
+  const SetObject object{allocated(nftnl_set_alloc())};
+  if (!read(message, elements_attributes, object, nftnl_set_elems_nlmsg_parse)) {
+    set->foreign = true;
+    return;
+  }
+  const auto take = [](nftnl_set_elem* element, void* out) noexcept {
+    RawSet& raw = *static_cast<RawSet*>(out);
+    const bool flagged = nftnl_set_elem_is_set(element, NFTNL_SET_ELEM_FLAGS);
+    const std::uint32_t flags = flagged ? nftnl_set_elem_get_u32(element, NFTNL_SET_ELEM_FLAGS) : 0;
+    RawElement one{{}, (flags & NFT_SET_ELEM_INTERVAL_END) != 0, {}};
+    std::uint32_t size = 0;
+    if (const void* key = nftnl_set_elem_get(element, NFTNL_SET_ELEM_KEY, &size); key != nullptr) {
+      one.key.assign(static_cast<const std::uint8_t*>(key), static_cast<const std::uint8_t*>(key) + size);
     }
-    set->foreign = set->foreign || !element.valid() || (flags & ~std::uint32_t{NFT_SET_ELEM_INTERVAL_END}) != 0 ||
-                   element.has(NFTA_SET_ELEM_TIMEOUT) || element.has(NFTA_SET_ELEM_KEY_END);
-    set->elements.push_back(std::move(raw));
-  });
-  set->foreign = set->foreign || !sound;
+    if (nftnl_set_elem_is_set(element, NFTNL_SET_ELEM_VERDICT)) {
+      one.verdict = decode_verdict(nftnl_set_elem_get_u32(element, NFTNL_SET_ELEM_VERDICT),
+                                   nftnl_set_elem_get_str(element, NFTNL_SET_ELEM_CHAIN));
+      raw.foreign = raw.foreign || !one.verdict;
+    }
+    raw.foreign = raw.foreign || (flags & ~std::uint32_t{NFT_SET_ELEM_INTERVAL_END}) != 0;
+    raw.elements.push_back(std::move(one));
+    return 0;
+  };
+  nftnl_set_elem_foreach(object.get(), take, set);
 }
 
-void DumpDecoder::rule_message(std::size_t table, Span attributes) {
-  const Attributes message{attributes};
-  const std::string_view name = message.text(NFTA_RULE_CHAIN);
+void DumpDecoder::rule_message(const nlmsghdr& message, std::size_t table) {
+  DecodedRule decoded = decode_rule(message);
   auto& chains = observation_.ruleset.tables[table].chains;
-  const auto chain = std::find_if(chains.begin(), chains.end(), [&](const auto& one) { return one.name == name; });
+  const auto chain =
+      std::find_if(chains.begin(), chains.end(), [&](const auto& one) { return one.name == decoded.chain; });
   if (chain == chains.end()) {
     return;
   }
-  DecodedRule decoded = decode_rule(message);
   if (!decoded.foreign.empty()) {
     observation_.differences.push_back(
-        fmt::format("chain {}, rule {}: {}", printable(name, 64), chain->rules.size() + 1, decoded.foreign));
+        fmt::format("chain {}, rule {}: {}", printable(chain->name, 64), chain->rules.size() + 1, decoded.foreign));
   }
   chain->rules.push_back(std::move(decoded.rule));
 }
 
-void DumpDecoder::object_message(std::size_t table, Span attributes) {
-  const Attributes message{attributes};
-  if (message.be32_or(NFTA_OBJ_TYPE, 0) != NFT_OBJECT_COUNTER) {
+void DumpDecoder::counter_message(const nlmsghdr& message, std::size_t table) {
+  const StatefulObject object{allocated(nftnl_obj_alloc())};
+  // Objects of other kinds have other data, which the sieve does not know; libnftnl would read it all the same.
+  const Span type = Attributes{attributes_of(message)}.bytes(NFTA_OBJ_TYPE);
+  constexpr std::array<std::uint8_t, 4> counter{0, 0, 0, NFT_OBJECT_COUNTER};
+  if (!std::equal(type.begin(), type.end(), counter.begin(), counter.end()) ||
+      !read(message, counter_attributes, object, nftnl_obj_nlmsg_parse)) {
     return;
   }
-  const std::string name{message.text(NFTA_OBJ_NAME)};
-  const Attributes data = message.nest(NFTA_OBJ_DATA);
+  const std::string name = text_or_empty(nftnl_obj_get_str(object.get(), NFTNL_OBJ_NAME));
   observation_.ruleset.tables[table].counters.push_back(name);
   model::CounterValue& value = observation_.counters[name];
-  value.packets += data.be64_or_zero(NFTA_COUNTER_PACKETS);
-  value.bytes += data.be64_or_zero(NFTA_COUNTER_BYTES);
+  value.packets += nftnl_obj_get_u64(object.get(), NFTNL_OBJ_CTR_PKTS);
+  value.bytes += nftnl_obj_get_u64(object.get(), NFTNL_OBJ_CTR_BYTES);
 }
 
 void DumpDecoder::finish_set(RawSet& raw) {
@@ -385,9 +439,9 @@ model::Observation DumpDecoder::finish() {
 
 std::vector<KernelReply> decode_replies(Span datagram) {
   std::vector<KernelReply> replies;
-  (void)for_each_message(datagram, [&](const nlmsghdr& header, Span payload) {
+  (void)for_each_message(datagram, [&](const nlmsghdr& header) {
     if (header.nlmsg_type == NLMSG_ERROR) {
-      replies.push_back({header.nlmsg_seq, errno_of(payload).value_or(EPROTO)});
+      replies.push_back({header.nlmsg_seq, errno_of(payload_of(header)).value_or(EPROTO)});
     }
   });
   return replies;

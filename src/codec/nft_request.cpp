@@ -1,56 +1,81 @@
 #include "killswitch/codec/nft_dump.hpp"
-#include "killswitch/codec/nft_wire.hpp"
+#include "nft_message.hpp"
+#include "nft_objects.hpp"
 
-#include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netlink.h>
+#include <sys/socket.h>
 
 namespace killswitch::codec {
 namespace {
 
 using model::TableFamily;
 
-void put_request(std::vector<std::uint8_t>& out, std::uint16_t type, std::uint8_t family, std::uint32_t sequence,
-                 std::uint16_t table_attribute, std::string_view set) {
-  NetlinkWriter writer{out};
-  writer.begin(static_cast<std::uint16_t>((NFNL_SUBSYS_NFTABLES << 8U) | type), family, NLM_F_DUMP, sequence);
-  if (table_attribute != 0) {
-    writer.put_text(table_attribute, model::table_name);
-  }
-  if (type == NFT_MSG_GETSETELEM) {
-    writer.put_text(NFTA_SET_ELEM_LIST_SET, set);
-  }
-  if (type == NFT_MSG_GETOBJ) {
-    writer.put_be32(NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
-  }
-  writer.end();
+// Headers, two names of at most 256 bytes and a number.
+constexpr std::size_t request_room = 1024;
+
+/// `write(nlmsghdr*)` appends what the answer is to be limited to.
+template <typename Write>
+std::vector<std::uint8_t> request(std::uint16_t type, std::uint8_t family, std::uint16_t flags, std::uint32_t sequence,
+                                  Write write) {
+  std::vector<std::uint8_t> bytes(request_room);
+  nlmsghdr* message = nftnl_nlmsg_build_hdr(reinterpret_cast<char*>(bytes.data()), type, family, flags, sequence);
+  write(message);
+  bytes.resize(message->nlmsg_len);
+  return bytes;
+}
+
+void write_set(nlmsghdr* message) {
+  const SetObject object{allocated(nftnl_set_alloc())};
+  nftnl_set_set_str(object.get(), NFTNL_SET_TABLE, model::table_name);
+  nftnl_set_nlmsg_build_payload(message, object.get());
+}
+
+void write_elements(nlmsghdr* message, const std::string& set) {
+  const SetObject object{allocated(nftnl_set_alloc())};
+  nftnl_set_set_str(object.get(), NFTNL_SET_TABLE, model::table_name);
+  nftnl_set_set_str(object.get(), NFTNL_SET_NAME, set.c_str());
+  nftnl_set_elems_nlmsg_build_payload(message, object.get());
+}
+
+void write_rule(nlmsghdr* message) {
+  const RuleObject object{allocated(nftnl_rule_alloc())};
+  nftnl_rule_set_str(object.get(), NFTNL_RULE_TABLE, model::table_name);
+  nftnl_rule_nlmsg_build_payload(message, object.get());
+}
+
+void write_counter(nlmsghdr* message) {
+  const StatefulObject object{allocated(nftnl_obj_alloc())};
+  nftnl_obj_set_str(object.get(), NFTNL_OBJ_TABLE, model::table_name);
+  nftnl_obj_set_u32(object.get(), NFTNL_OBJ_TYPE, NFT_OBJECT_COUNTER);
+  nftnl_obj_nlmsg_build_payload(message, object.get());
 }
 
 }  // namespace
 
 std::vector<std::uint8_t> encode_dump_request(DumpKind kind, TableFamily family, std::uint32_t sequence,
                                               std::string_view set) {
-  const std::uint8_t number = family == TableFamily::inet ? NFPROTO_INET : NFPROTO_NETDEV;
-  std::vector<std::uint8_t> out;
+  const auto dump = [&](std::uint16_t type, auto write) {
+    return request(type, family_number(family), NLM_F_DUMP, sequence, write);
+  };
+  const auto everything = [](nlmsghdr*) {};
+  // A name that is longer than the kernel's longest names nothing.
+  const std::string name{set.substr(0, NFT_SET_MAXNAMELEN - 1)};
   switch (kind) {
-    // Asked for by name these would not be a dump; the families hold few of them.
-    case DumpKind::tables: put_request(out, NFT_MSG_GETTABLE, number, sequence, 0, {}); break;
-    case DumpKind::chains: put_request(out, NFT_MSG_GETCHAIN, number, sequence, 0, {}); break;
-    case DumpKind::sets: put_request(out, NFT_MSG_GETSET, number, sequence, NFTA_SET_TABLE, {}); break;
+    // Asked for by name tables and chains would not be a dump; the families hold few of them.
+    case DumpKind::tables: return dump(NFT_MSG_GETTABLE, everything);
+    case DumpKind::chains: return dump(NFT_MSG_GETCHAIN, everything);
+    case DumpKind::sets: return dump(NFT_MSG_GETSET, write_set);
     case DumpKind::elements:
-      put_request(out, NFT_MSG_GETSETELEM, number, sequence, NFTA_SET_ELEM_LIST_TABLE, set);
-      break;
-    case DumpKind::rules: put_request(out, NFT_MSG_GETRULE, number, sequence, NFTA_RULE_TABLE, {}); break;
-    case DumpKind::counters: put_request(out, NFT_MSG_GETOBJ, number, sequence, NFTA_OBJ_TABLE, {}); break;
+      return dump(NFT_MSG_GETSETELEM, [&name](nlmsghdr* message) { write_elements(message, name); });
+    case DumpKind::rules: return dump(NFT_MSG_GETRULE, write_rule);
+    case DumpKind::counters: break;
   }
-  return out;
+  return dump(NFT_MSG_GETOBJ, write_counter);
 }
 
 std::vector<std::uint8_t> encode_generation_request(std::uint32_t sequence) {
-  std::vector<std::uint8_t> out;
-  NetlinkWriter writer{out};
-  writer.begin((NFNL_SUBSYS_NFTABLES << 8U) | NFT_MSG_GETGEN, AF_UNSPEC, 0, sequence);
-  writer.end();
-  return out;
+  return request(NFT_MSG_GETGEN, AF_UNSPEC, 0, sequence, [](nlmsghdr*) {});
 }
 
 }  // namespace killswitch::codec

@@ -2,12 +2,15 @@
 
 #include "killswitch/base/text.hpp"
 #include "killswitch/codec/nft_rule.hpp"
+#include "nft_objects.hpp"
+#include "nft_sieve.hpp"
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 
 #include <fmt/format.h>
 #include <algorithm>
+#include <iterator>
 
 namespace killswitch::codec {
 namespace {
@@ -25,10 +28,74 @@ std::optional<Operand> keyed_operand(Source source, std::uint32_t key) {
   return std::nullopt;
 }
 
+constexpr Known meta[] = {{NFTA_META_DREG, Form::u32}, {NFTA_META_KEY, Form::u32}, {NFTA_META_SREG, Form::foreign}};
+constexpr Known ct[] = {{NFTA_CT_DREG, Form::u32},
+                        {NFTA_CT_KEY, Form::u32},
+                        {NFTA_CT_DIRECTION, Form::foreign},
+                        {NFTA_CT_SREG, Form::foreign}};
+constexpr Known fib[] = {{NFTA_FIB_DREG, Form::u32}, {NFTA_FIB_RESULT, Form::u32}, {NFTA_FIB_FLAGS, Form::u32}};
+constexpr Known payload[] = {{NFTA_PAYLOAD_DREG, Form::u32},
+                             {NFTA_PAYLOAD_BASE, Form::u32},
+                             {NFTA_PAYLOAD_OFFSET, Form::u32},
+                             {NFTA_PAYLOAD_LEN, Form::u32},
+                             {NFTA_PAYLOAD_SREG, Form::foreign}};
+constexpr Known bitwise[] = {{NFTA_BITWISE_SREG, Form::u32},
+                             {NFTA_BITWISE_DREG, Form::u32},
+                             {NFTA_BITWISE_LEN, Form::u32},
+                             {NFTA_BITWISE_MASK, Form::nest, value_data},
+                             {NFTA_BITWISE_XOR, Form::nest, value_data},
+                             {NFTA_BITWISE_OP, Form::u32},
+                             {NFTA_BITWISE_DATA, Form::foreign}};
+constexpr Known cmp[] = {{NFTA_CMP_SREG, Form::u32}, {NFTA_CMP_OP, Form::u32}, {NFTA_CMP_DATA, Form::nest, value_data}};
+constexpr Known lookup[] = {{NFTA_LOOKUP_SET, Form::text},
+                            {NFTA_LOOKUP_SREG, Form::u32},
+                            {NFTA_LOOKUP_DREG, Form::u32},
+                            {NFTA_LOOKUP_FLAGS, Form::u32}};
+constexpr Known objref[] = {
+    {NFTA_OBJREF_IMM_TYPE, Form::u32}, {NFTA_OBJREF_IMM_NAME, Form::text}, {NFTA_OBJREF_SET_SREG, Form::foreign}};
+constexpr Known reject[] = {{NFTA_REJECT_TYPE, Form::u32}, {NFTA_REJECT_ICMP_CODE, Form::u8}};
+constexpr Known immediate[] = {{NFTA_IMMEDIATE_DREG, Form::u32}, {NFTA_IMMEDIATE_DATA, Form::nest, verdict_data}};
+
+constexpr Known masq[] = {{NFTA_MASQ_FLAGS, Form::foreign},
+                          {NFTA_MASQ_REG_PROTO_MIN, Form::foreign},
+                          {NFTA_MASQ_REG_PROTO_MAX, Form::foreign}};
+
+struct KnownExpression {
+  std::string_view name;
+  std::span<const Known> data;
+};
+constexpr KnownExpression known_expressions[] = {
+    {"meta", meta}, {"ct", ct},         {"fib", fib},       {"payload", payload}, {"bitwise", bitwise},
+    {"cmp", cmp},   {"lookup", lookup}, {"objref", objref}, {"reject", reject},   {"immediate", immediate},
+    {"masq", masq},
+};
+
+constexpr const char* broken = "an expression behind the verdict, or a broken one";
+
+constexpr Known rule_attributes[] = {
+    {NFTA_RULE_TABLE, Form::text}, {NFTA_RULE_CHAIN, Form::text}, {NFTA_RULE_USERDATA, Form::bytes}};
+
+/// Nothing: the attribute is not there.
+std::optional<std::uint32_t> number(const nftnl_expr* expression, std::uint16_t attribute) {
+  return nftnl_expr_is_set(expression, attribute) ? std::optional{nftnl_expr_get_u32(expression, attribute)}
+                                                  : std::nullopt;
+}
+
+Span bytes_of(const nftnl_expr* expression, std::uint16_t attribute) {
+  std::uint32_t size = 0;
+  const void* data = nftnl_expr_get(expression, attribute, &size);
+  return data == nullptr ? Span{} : Span{static_cast<const std::uint8_t*>(data), size};
+}
+
 /// Turns expressions into a rule one after another; what is loaded waits until it is compared or looked up.
 class RuleDecoder {
 public:
-  void expression(Span bytes);
+  void expression(const nftnl_expr* expression);
+  void refuse(std::string words) {
+    if (decoded_.foreign.empty()) {
+      decoded_.foreign = std::move(words);
+    }
+  }
   DecodedRule finish() &&;
 
 private:
@@ -37,20 +104,16 @@ private:
     std::uint32_t index;  ///< of the first 4-byte register
   };
 
-  void refuse(std::string words) {
-    if (decoded_.foreign.empty()) {
-      decoded_.foreign = std::move(words);
-    }
-  }
-  void load(std::optional<Operand> operand, const Attributes& data, std::size_t target);
-  void payload(const Attributes& data);
-  void bitwise(const Attributes& data);
-  void compare(const Attributes& data);
-  void look_up(const Attributes& data);
-  void object(const Attributes& data);
-  void reject(const Attributes& data);
+  void load(std::optional<Operand> operand, std::optional<std::uint32_t> target);
+  void payload(const nftnl_expr* data);
+  void bitwise(const nftnl_expr* data);
+  void compare(const nftnl_expr* data);
+  void look_up(const nftnl_expr* data);
+  void object(const nftnl_expr* data);
+  void reject(const nftnl_expr* data);
+  void immediate(const nftnl_expr* data);
   void verdict(Verdict verdict);
-  [[nodiscard]] bool starts_at(const Attributes& data, std::size_t source) const;
+  [[nodiscard]] bool starts_at(std::optional<std::uint32_t> source) const;
   std::vector<Operand> take_operands();
   void refine(Match& match) const;
   void name_payload(Operand& operand) const;
@@ -61,8 +124,8 @@ private:
   bool ended_{false};
 };
 
-void RuleDecoder::load(std::optional<Operand> operand, const Attributes& data, std::size_t target) {
-  const auto index = register_index(data.be32_or(target, 0));
+void RuleDecoder::load(std::optional<Operand> operand, std::optional<std::uint32_t> target) {
+  const auto index = register_index(target.value_or(0));
   std::uint32_t expected = 0;
   for (const Loaded& one : loaded_) {
     expected += padded(form_of(one.operand).width) / 4;
@@ -102,30 +165,31 @@ void RuleDecoder::name_payload(Operand& operand) const {
   }
 }
 
-void RuleDecoder::payload(const Attributes& data) {
-  const auto base = payload_base_of(data.be32_or(NFTA_PAYLOAD_BASE, UINT32_MAX));
-  const std::uint32_t offset = data.be32_or(NFTA_PAYLOAD_OFFSET, UINT32_MAX);
-  const std::uint32_t length = data.be32_or(NFTA_PAYLOAD_LEN, 0);
-  if (!base || offset > UINT16_MAX || length == 0 || length > 64 || data.has(NFTA_PAYLOAD_SREG)) {
+void RuleDecoder::payload(const nftnl_expr* data) {
+  const auto base = payload_base_of(number(data, NFTNL_EXPR_PAYLOAD_BASE).value_or(UINT32_MAX));
+  const std::uint32_t offset = number(data, NFTNL_EXPR_PAYLOAD_OFFSET).value_or(UINT32_MAX);
+  const std::uint32_t length = number(data, NFTNL_EXPR_PAYLOAD_LEN).value_or(0);
+  if (!base || offset > UINT16_MAX || length == 0 || length > 64) {
     refuse("a payload expression that this program never writes");
     return;
   }
   Operand operand{model::Field::payload, *base, static_cast<std::uint16_t>(offset), static_cast<std::uint16_t>(length)};
   name_payload(operand);
-  load(operand, data, NFTA_PAYLOAD_DREG);
+  load(operand, number(data, NFTNL_EXPR_PAYLOAD_DREG));
 }
 
-bool RuleDecoder::starts_at(const Attributes& data, std::size_t source) const {
-  return !loaded_.empty() && register_index(data.be32_or(source, 0)) == std::optional<std::uint32_t>{0};
+bool RuleDecoder::starts_at(std::optional<std::uint32_t> source) const {
+  return !loaded_.empty() && register_index(source.value_or(0)) == std::optional<std::uint32_t>{0};
 }
 
-void RuleDecoder::bitwise(const Attributes& data) {
-  const Span mask = data.nest(NFTA_BITWISE_MASK).bytes(NFTA_DATA_VALUE);
-  const Span flip = data.nest(NFTA_BITWISE_XOR).bytes(NFTA_DATA_VALUE);
+void RuleDecoder::bitwise(const nftnl_expr* data) {
+  const Span mask = bytes_of(data, NFTNL_EXPR_BITWISE_MASK);
+  const Span flip = bytes_of(data, NFTNL_EXPR_BITWISE_XOR);
   const bool zero = std::all_of(flip.begin(), flip.end(), [](std::uint8_t byte) { return byte == 0; });
-  const bool in_place = data.be32_or(NFTA_BITWISE_SREG, 0) == data.be32_or(NFTA_BITWISE_DREG, 1);
-  if (!starts_at(data, NFTA_BITWISE_SREG) || loaded_.size() != 1 || !in_place || !zero || !mask_.empty() ||
-      mask.size() != form_of(loaded_.front().operand).width || data.be32_or(NFTA_BITWISE_OP, 0) != 0) {
+  const auto source = number(data, NFTNL_EXPR_BITWISE_SREG);
+  if (!starts_at(source) || loaded_.size() != 1 || source != number(data, NFTNL_EXPR_BITWISE_DREG) || !zero ||
+      !mask_.empty() || mask.size() != form_of(loaded_.front().operand).width ||
+      number(data, NFTNL_EXPR_BITWISE_OP).value_or(NFT_BITWISE_BOOL) != NFT_BITWISE_BOOL) {
     refuse("a bitwise expression that this program never writes");
     return;
   }
@@ -155,10 +219,11 @@ void RuleDecoder::refine(Match& match) const {
   match.mask = form.kind == ValueKind::number ? decode_value(form, mask_) : model::Value{mask_};
 }
 
-void RuleDecoder::compare(const Attributes& data) {
-  const Span value = data.nest(NFTA_CMP_DATA).bytes(NFTA_DATA_VALUE);
-  const std::uint32_t operation = data.be32_or(NFTA_CMP_OP, UINT32_MAX);
-  if (!starts_at(data, NFTA_CMP_SREG) || loaded_.size() != 1 || (operation != NFT_CMP_EQ && operation != NFT_CMP_NEQ)) {
+void RuleDecoder::compare(const nftnl_expr* data) {
+  const Span value = bytes_of(data, NFTNL_EXPR_CMP_DATA);
+  const std::uint32_t operation = number(data, NFTNL_EXPR_CMP_OP).value_or(UINT32_MAX);
+  if (!starts_at(number(data, NFTNL_EXPR_CMP_SREG)) || loaded_.size() != 1 ||
+      (operation != NFT_CMP_EQ && operation != NFT_CMP_NEQ)) {
     refuse("a comparison that this program never writes");
     return;
   }
@@ -177,19 +242,19 @@ void RuleDecoder::compare(const Attributes& data) {
   decoded_.rule.matches.push_back(std::move(match));
 }
 
-void RuleDecoder::look_up(const Attributes& data) {
-  const std::uint32_t flags = data.be32_or(NFTA_LOOKUP_FLAGS, 0);
-  if (!starts_at(data, NFTA_LOOKUP_SREG) || (flags & ~std::uint32_t{NFT_LOOKUP_F_INV}) != 0) {
+void RuleDecoder::look_up(const nftnl_expr* data) {
+  const std::uint32_t flags = number(data, NFTNL_EXPR_LOOKUP_FLAGS).value_or(0);
+  if (!starts_at(number(data, NFTNL_EXPR_LOOKUP_SREG)) || (flags & ~std::uint32_t{NFT_LOOKUP_F_INV}) != 0) {
     refuse("a lookup that this program never writes");
     return;
   }
-  const std::string set{data.text(NFTA_LOOKUP_SET)};
-  if (data.has(NFTA_LOOKUP_DREG)) {
-    Verdict lookup{Verdict::Kind::look_up, {}, take_operands(), set};
-    if (data.be32_or(NFTA_LOOKUP_DREG, 1) != NFT_REG_VERDICT || flags != 0 || !mask_.empty()) {
+  const std::string set = text_or_empty(nftnl_expr_get_str(data, NFTNL_EXPR_LOOKUP_SET));
+  if (const auto target = number(data, NFTNL_EXPR_LOOKUP_DREG)) {
+    Verdict found{Verdict::Kind::look_up, {}, take_operands(), set};
+    if (*target != NFT_REG_VERDICT || flags != 0 || !mask_.empty()) {
       refuse("a map lookup that this program never writes");
     }
-    verdict(std::move(lookup));
+    verdict(std::move(found));
     return;
   }
   Match match;
@@ -204,25 +269,37 @@ void RuleDecoder::look_up(const Attributes& data) {
   decoded_.rule.matches.push_back(std::move(match));
 }
 
-void RuleDecoder::object(const Attributes& data) {
-  if (data.be32_or(NFTA_OBJREF_IMM_TYPE, 0) != NFT_OBJECT_COUNTER || !decoded_.rule.counter.empty() ||
-      !loaded_.empty()) {
+void RuleDecoder::object(const nftnl_expr* data) {
+  if (number(data, NFTNL_EXPR_OBJREF_IMM_TYPE) != std::optional<std::uint32_t>{NFT_OBJECT_COUNTER} ||
+      !decoded_.rule.counter.empty() || !loaded_.empty()) {
     refuse("a reference to an object that is no counter");
     return;
   }
-  decoded_.rule.counter = data.text(NFTA_OBJREF_IMM_NAME);
+  decoded_.rule.counter = text_or_empty(nftnl_expr_get_str(data, NFTNL_EXPR_OBJREF_IMM_NAME));
 }
 
-void RuleDecoder::reject(const Attributes& data) {
-  const std::uint32_t type = data.be32_or(NFTA_REJECT_TYPE, UINT32_MAX);
-  const Span code = data.bytes(NFTA_REJECT_ICMP_CODE);
+void RuleDecoder::reject(const nftnl_expr* data) {
+  const std::uint32_t type = number(data, NFTNL_EXPR_REJECT_TYPE).value_or(UINT32_MAX);
+  const bool has_code = nftnl_expr_is_set(data, NFTNL_EXPR_REJECT_CODE);
+  const std::uint8_t code = nftnl_expr_get_u8(data, NFTNL_EXPR_REJECT_CODE);
   if (type == NFT_REJECT_TCP_RST) {
     verdict({Verdict::Kind::reject_with_tcp_reset, {}, {}, {}});
-  } else if (type == NFT_REJECT_ICMPX_UNREACH && code.size() == 1 && code[0] == NFT_REJECT_ICMPX_ADMIN_PROHIBITED) {
+  } else if (type == NFT_REJECT_ICMPX_UNREACH && has_code && code == NFT_REJECT_ICMPX_ADMIN_PROHIBITED) {
     verdict({Verdict::Kind::reject_admin_prohibited, {}, {}, {}});
   } else {
     refuse("a reject of another kind");
   }
+}
+
+void RuleDecoder::immediate(const nftnl_expr* data) {
+  const auto code = number(data, NFTNL_EXPR_IMM_VERDICT);
+  const auto decoded =
+      code ? decode_verdict(*code, nftnl_expr_get_str(data, NFTNL_EXPR_IMM_CHAIN)) : std::optional<Verdict>{};
+  if (!decoded || number(data, NFTNL_EXPR_IMM_DREG) != std::optional<std::uint32_t>{NFT_REG_VERDICT}) {
+    refuse("a verdict of another kind");
+    return;
+  }
+  verdict(*decoded);
 }
 
 void RuleDecoder::verdict(Verdict verdict) {
@@ -234,37 +311,39 @@ void RuleDecoder::verdict(Verdict verdict) {
   ended_ = true;
 }
 
-void RuleDecoder::expression(Span bytes) {
-  const Attributes attributes{bytes};
-  const std::string_view name = attributes.text(NFTA_EXPR_NAME);
-  const Attributes data = attributes.nest(NFTA_EXPR_DATA);
-  if (ended_ || !attributes.valid() || !data.valid()) {
-    refuse("an expression behind the verdict, or a broken one");
-  } else if (name == "meta" && !data.has(NFTA_META_SREG)) {
-    load(keyed_operand(Source::meta, data.be32_or(NFTA_META_KEY, UINT32_MAX)), data, NFTA_META_DREG);
-  } else if (name == "ct" && !data.has(NFTA_CT_SREG) && !data.has(NFTA_CT_DIRECTION)) {
-    load(keyed_operand(Source::ct, data.be32_or(NFTA_CT_KEY, UINT32_MAX)), data, NFTA_CT_DREG);
-  } else if (name == "fib" && data.be32_or(NFTA_FIB_RESULT, 0) == NFT_FIB_RESULT_ADDRTYPE) {
-    load(keyed_operand(Source::fib, data.be32_or(NFTA_FIB_FLAGS, UINT32_MAX)), data, NFTA_FIB_DREG);
+/// @param expression one of `known_expressions`
+void RuleDecoder::expression(const nftnl_expr* expression) {
+  const std::string_view name = nftnl_expr_get_str(expression, NFTNL_EXPR_NAME);
+  if (ended_) {
+    refuse(broken);
+  } else if (name == "meta") {
+    load(keyed_operand(Source::meta, number(expression, NFTNL_EXPR_META_KEY).value_or(UINT32_MAX)),
+         number(expression, NFTNL_EXPR_META_DREG));
+  } else if (name == "ct") {
+    load(keyed_operand(Source::ct, number(expression, NFTNL_EXPR_CT_KEY).value_or(UINT32_MAX)),
+         number(expression, NFTNL_EXPR_CT_DREG));
+  } else if (name == "fib") {
+    const bool type =
+        number(expression, NFTNL_EXPR_FIB_RESULT) == std::optional<std::uint32_t>{NFT_FIB_RESULT_ADDRTYPE};
+    load(
+        type ? keyed_operand(Source::fib, number(expression, NFTNL_EXPR_FIB_FLAGS).value_or(UINT32_MAX)) : std::nullopt,
+        number(expression, NFTNL_EXPR_FIB_DREG));
   } else if (name == "payload") {
-    payload(data);
+    payload(expression);
   } else if (name == "bitwise") {
-    bitwise(data);
+    bitwise(expression);
   } else if (name == "cmp") {
-    compare(data);
+    compare(expression);
   } else if (name == "lookup") {
-    look_up(data);
+    look_up(expression);
   } else if (name == "objref") {
-    object(data);
+    object(expression);
   } else if (name == "reject") {
-    reject(data);
-  } else if (name == "masq" && !data.has(NFTA_MASQ_FLAGS) && !data.has(NFTA_MASQ_REG_PROTO_MIN)) {
+    reject(expression);
+  } else if (name == "masq") {
     verdict({Verdict::Kind::masquerade, {}, {}, {}});
-  } else if (name == "immediate" && data.be32_or(NFTA_IMMEDIATE_DREG, 1) == NFT_REG_VERDICT) {
-    const auto decoded = decode_verdict(data.nest(NFTA_IMMEDIATE_DATA));
-    decoded ? verdict(*decoded) : refuse("a verdict of another kind");
   } else {
-    refuse(fmt::format("the expression '{}', which this program never writes", printable(name, 40)));
+    immediate(expression);
   }
 }
 
@@ -275,33 +354,81 @@ DecodedRule RuleDecoder::finish() && {
   return std::move(decoded_);
 }
 
-/// nft(8)'s user data: type, length, value. The comment is of type 0 and ends with a zero.
-std::string decode_comment(Span userdata) {
-  while (userdata.size() >= 2) {
-    const std::size_t length = userdata[1];
-    if (userdata.size() < length + 2) {
-      return {};
-    }
-    if (userdata[0] == 0) {
-      const std::string_view text{reinterpret_cast<const char*>(userdata.data()) + 2, length};
-      return std::string{text.substr(0, text.find('\0'))};
-    }
-    userdata = userdata.subspan(length + 2);
+/// libnftnl walks through user data by the lengths that stand in it and looks at no end.
+bool lengths_add_up(Span userdata) {
+  while (userdata.size() >= 2 && userdata.size() >= userdata[1] + std::size_t{2}) {
+    userdata = userdata.subspan(userdata[1] + std::size_t{2});
   }
-  return {};
+  return userdata.empty();
+}
+
+/// nft(8)'s user data of a rule; the comment ends with a zero.
+std::string decode_comment(const nftnl_rule* rule) {
+  std::uint32_t size = 0;
+  const void* data = nftnl_rule_get_data(rule, NFTNL_RULE_USERDATA, &size);
+  if (data == nullptr || !lengths_add_up({static_cast<const std::uint8_t*>(data), size})) {
+    return {};
+  }
+  std::string comment;
+  const auto take = [](const nftnl_udata* datum, void* out) noexcept {
+    if (nftnl_udata_type(datum) == NFTNL_UDATA_RULE_COMMENT) {
+      const std::string_view text{static_cast<const char*>(nftnl_udata_get(datum)), nftnl_udata_len(datum)};
+      *static_cast<std::string*>(out) = text.substr(0, text.find('\0'));
+    }
+    return 0;
+  };
+  nftnl_udata_parse(data, size, take, &comment);
+  return comment;
+}
+
+/// One expression of the list into the copy. @return in words what this program never writes; empty: it is copied
+std::string sieve_expression(Sieve& sieve, const nlattr& element) {
+  const Attributes parts{payload_of(element)};
+  const std::string_view name = parts.text(NFTA_EXPR_NAME);
+  const auto known = std::find_if(std::begin(known_expressions), std::end(known_expressions),
+                                  [&](const KnownExpression& one) { return one.name == name; });
+  if (!parts.valid() || mnl_attr_get_type(&element) != NFTA_LIST_ELEM) {
+    return broken;
+  }
+  Sieved sieved = Sieved::foreign;
+  if (known != std::end(known_expressions)) {
+    const Known expression[] = {{NFTA_EXPR_NAME, Form::text}, {NFTA_EXPR_DATA, Form::nest, known->data}};
+    nlattr* nest = sieve.start(NFTA_LIST_ELEM);
+    sieved = sieve.copy(payload_of(element), expression);
+    sieved == Sieved::whole ? sieve.end(nest) : sieve.cancel(nest);
+  }
+  if (sieved == Sieved::foreign) {
+    return fmt::format("the expression '{}', which this program never writes", printable(name, 40));
+  }
+  return sieved == Sieved::broken ? broken : "";
+}
+
+struct SievedRule {
+  Sieved sieved{Sieved::whole};
+  std::vector<std::string> expressions;  ///< for each in its order: what is foreign in it; empty: libnftnl reads it
+};
+
+SievedRule sieve_rule(Sieve& sieve, const nlmsghdr& message) {
+  SievedRule result;
+  result.sieved = sieve.copy(attributes_of(message), rule_attributes);
+  const Attributes attributes{attributes_of(message)};
+  nlattr* list = sieve.start(NFTA_RULE_EXPRESSIONS);
+  const bool sound = for_each_attribute(attributes.bytes(NFTA_RULE_EXPRESSIONS), [&](const nlattr& element) {
+    result.expressions.push_back(sieve_expression(sieve, element));
+  });
+  sieve.end(list);
+  if (!sound) {
+    result.expressions.emplace_back("a broken list of expressions");
+  }
+  return result;
 }
 
 }  // namespace
 
-std::optional<Verdict> decode_verdict(const Attributes& data) {
-  const Attributes inner = data.nest(NFTA_DATA_VERDICT);
-  const auto code = inner.be32(NFTA_VERDICT_CODE);
-  if (!code) {
-    return std::nullopt;
-  }
+std::optional<Verdict> decode_verdict(std::uint32_t code, const char* chain) {
   Verdict verdict;
-  verdict.chain = inner.text(NFTA_VERDICT_CHAIN);
-  switch (static_cast<std::int32_t>(*code)) {
+  verdict.chain = text_or_empty(chain);
+  switch (static_cast<std::int32_t>(code)) {
     case NF_ACCEPT: verdict.kind = Verdict::Kind::accept; break;
     case NF_DROP: verdict.kind = Verdict::Kind::drop; break;
     case NFT_JUMP: verdict.kind = Verdict::Kind::jump; break;
@@ -312,15 +439,23 @@ std::optional<Verdict> decode_verdict(const Attributes& data) {
   return verdict;
 }
 
-DecodedRule decode_rule(const Attributes& attributes) {
+DecodedRule decode_rule(const nlmsghdr& message) {
+  Sieve sieve{message};
+  const SievedRule sieved = sieve_rule(sieve, message);
+  const RuleObject rule{allocated(nftnl_rule_alloc())};
   RuleDecoder decoder;
-  const bool sound = for_each_attribute(attributes.bytes(NFTA_RULE_EXPRESSIONS),
-                                        [&](std::uint16_t, Span element) { decoder.expression(element); });
-  DecodedRule decoded = std::move(decoder).finish();
-  if (!sound && decoded.foreign.empty()) {
-    decoded.foreign = "a broken list of expressions";
+  if (sieved.sieved != Sieved::whole || nftnl_rule_nlmsg_parse(sieve.message(), rule.get()) < 0) {
+    decoder.refuse("a rule that breaks the format");
+  } else {
+    const ExpressionIterator known{allocated(nftnl_expr_iter_create(rule.get()))};
+    for (const std::string& foreign : sieved.expressions) {
+      const nftnl_expr* expression = foreign.empty() ? nftnl_expr_iter_next(known.get()) : nullptr;
+      expression != nullptr ? decoder.expression(expression) : decoder.refuse(foreign);
+    }
   }
-  decoded.rule.comment = decode_comment(attributes.bytes(NFTA_RULE_USERDATA));
+  DecodedRule decoded = std::move(decoder).finish();
+  decoded.chain = text_or_empty(nftnl_rule_get_str(rule.get(), NFTNL_RULE_CHAIN));
+  decoded.rule.comment = decode_comment(rule.get());
   return decoded;
 }
 

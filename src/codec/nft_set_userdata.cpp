@@ -1,58 +1,56 @@
 #include "killswitch/codec/nft_transaction.hpp"
 
+#include "nft_objects.hpp"
+
 namespace killswitch::codec {
 namespace {
 
-// @source enum nftnl_udata_set_types, libnftnl udata.h; enum expr_types, enum byteorder and payload_expr_build_udata,
-// nftables
-constexpr std::uint8_t udata_key_byteorder = 0;
-constexpr std::uint8_t udata_key_typeof = 3;
+// @source enum expr_types, enum byteorder and payload_expr_build_udata, nftables
 constexpr std::uint32_t byteorder_invalid = 0;
 constexpr std::uint32_t byteorder_host = 1;
 constexpr std::uint32_t byteorder_network = 2;
 constexpr std::uint32_t expression_concat = 13;
 constexpr std::uint32_t expression_payload = 7;
+// The length of a note is a single byte.
+constexpr std::uint32_t longest_note = 255;
 
-void append_udata_u32(std::vector<std::uint8_t>& out, std::uint8_t type, std::uint32_t value) {
-  out.insert(out.end(), {type, 4});
-  const auto encoded = encode_value(ValueForm{}, value);
-  out.insert(out.end(), encoded->bytes.begin(), encoded->bytes.begin() + 4);
-}
+/// A note that holds notes: opened by the constructor, closed by the destructor.
+class Nest {
+public:
+  Nest(nftnl_udata_buf* notes, std::uint8_t type) : notes_{notes}, start_{nftnl_udata_nest_start(notes, type)} {}
+  Nest(const Nest&) = delete;
+  Nest& operator=(const Nest&) = delete;
+  ~Nest() { nftnl_udata_nest_end(notes_, start_); }
 
-std::vector<std::uint8_t> udata_of_payload(const model::Operand& operand) {
-  std::vector<std::uint8_t> inner;
-  append_udata_u32(inner, 0, 0);  // no protocol is known
-  append_udata_u32(inner, 1, 0);  // no field of it
-  append_udata_u32(inner, 2, payload_base_number(operand.base) + 1);
-  append_udata_u32(inner, 3, operand.offset * 8U);
-  append_udata_u32(inner, 4, operand.length * 8U);
-  std::vector<std::uint8_t> out;
-  append_udata_u32(out, 0, expression_payload);
-  out.insert(out.end(), {1, static_cast<std::uint8_t>(inner.size())});
-  out.insert(out.end(), inner.begin(), inner.end());
-  return out;
+private:
+  nftnl_udata_buf* notes_;
+  nftnl_udata* start_;
+};
+
+void put_payload(nftnl_udata_buf* notes, const model::Operand& operand) {
+  nftnl_udata_put_u32(notes, NFTNL_UDATA_SET_TYPEOF_EXPR, expression_payload);
+  const Nest data{notes, NFTNL_UDATA_SET_TYPEOF_DATA};
+  nftnl_udata_put_u32(notes, 0, 0);  // no protocol is known
+  nftnl_udata_put_u32(notes, 1, 0);  // no field of it
+  nftnl_udata_put_u32(notes, 2, payload_base_number(operand.base) + 1);
+  nftnl_udata_put_u32(notes, 3, operand.offset * 8U);
+  nftnl_udata_put_u32(notes, 4, operand.length * 8U);
 }
 
 /// `typeof @th,192,32 . …`: without it nft(8) would not accept its own listing of a lookup of raw bytes.
-std::vector<std::uint8_t> udata_typeof(const std::vector<model::Operand>& operands) {
-  std::vector<std::uint8_t> inner;
+void put_typeof(nftnl_udata_buf* notes, const std::vector<model::Operand>& operands) {
+  const Nest key{notes, NFTNL_UDATA_SET_KEY_TYPEOF};
   if (operands.size() == 1) {
-    inner = udata_of_payload(operands.front());
-  } else {
-    std::vector<std::uint8_t> parts;
-    std::uint8_t index = 0;
-    for (const model::Operand& operand : operands) {
-      const auto part = udata_of_payload(operand);
-      parts.insert(parts.end(), {index++, static_cast<std::uint8_t>(part.size())});
-      parts.insert(parts.end(), part.begin(), part.end());
-    }
-    append_udata_u32(inner, 0, expression_concat);
-    inner.insert(inner.end(), {1, static_cast<std::uint8_t>(parts.size())});
-    inner.insert(inner.end(), parts.begin(), parts.end());
+    put_payload(notes, operands.front());
+    return;
   }
-  std::vector<std::uint8_t> out{udata_key_typeof, static_cast<std::uint8_t>(inner.size())};
-  out.insert(out.end(), inner.begin(), inner.end());
-  return out;
+  nftnl_udata_put_u32(notes, NFTNL_UDATA_SET_TYPEOF_EXPR, expression_concat);
+  const Nest data{notes, NFTNL_UDATA_SET_TYPEOF_DATA};
+  std::uint8_t index = 0;
+  for (const model::Operand& operand : operands) {
+    const Nest part{notes, index++};
+    put_payload(notes, operand);
+  }
 }
 
 }  // namespace
@@ -63,13 +61,13 @@ std::vector<std::uint8_t> set_userdata(const model::Set& set, const std::vector<
     const bool host = key_type_info(set.key.front()).form.order == ByteOrder::host;
     order = host ? byteorder_host : byteorder_network;
   }
-  std::vector<std::uint8_t> out;
-  append_udata_u32(out, udata_key_byteorder, order);
-  if (!raw.empty() && raw.size() <= 6) {  // the notes' lengths are single bytes
-    const auto more = udata_typeof(raw);
-    out.insert(out.end(), more.begin(), more.end());
+  const UserData notes{allocated(nftnl_udata_buf_alloc(2 * longest_note))};
+  nftnl_udata_put_u32(notes.get(), NFTNL_UDATA_SET_KEYBYTEORDER, order);
+  if (!raw.empty() && raw.size() <= 6) {  // more would make a note longer than it can be
+    put_typeof(notes.get(), raw);
   }
-  return out;
+  const auto* bytes = static_cast<const std::uint8_t*>(nftnl_udata_buf_data(notes.get()));
+  return {bytes, bytes + nftnl_udata_buf_len(notes.get())};
 }
 
 }  // namespace killswitch::codec

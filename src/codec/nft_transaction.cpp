@@ -1,6 +1,10 @@
 #include "killswitch/codec/nft_transaction.hpp"
 
-#include <linux/netfilter.h>
+#include "killswitch/codec/netlink.hpp"
+#include "nft_message.hpp"
+#include "nft_objects.hpp"
+
+#include <arpa/inet.h>
 #include <linux/netfilter/nf_tables.h>
 
 #include <fmt/format.h>
@@ -13,17 +17,15 @@ using model::Chain;
 using model::Set;
 using model::Table;
 
-// An attribute holds less than 64 KiB; an element with two keys and a verdict needs about 100 bytes.
-constexpr std::size_t elements_per_message = 256;
+// An attribute holds less than 64 KiB. An element is at most two keys of 64 bytes and a verdict with a chain's name.
+constexpr std::size_t list_bytes = std::size_t{32} << 10U;
 // sizeof(struct nft_verdict): what nft(8) says and the kernel expects as the width of verdicts in maps.
 constexpr std::uint32_t verdict_width = 16;
 // Room for a ruleset in daily use, so that the buffer grows once.
 constexpr std::size_t usual_bytes = std::size_t{48} << 10U;
 constexpr std::size_t usual_messages = 192;
-
-std::uint8_t family_number(model::TableFamily family) {
-  return family == model::TableFamily::inet ? NFPROTO_INET : NFPROTO_NETDEV;
-}
+// @source NFT_NETDEVICE_MAX, Linux include/net/netfilter/nf_tables.h
+constexpr std::size_t devices_per_message = 256;
 
 std::uint32_t hook_number(const model::BaseChain& base) {
   switch (base.hook) {
@@ -37,96 +39,49 @@ std::uint32_t hook_number(const model::BaseChain& base) {
   return NF_NETDEV_EGRESS;
 }
 
-}  // namespace
+TableObject make_table(const Table& table) {
+  TableObject object{allocated(nftnl_table_alloc())};
+  nftnl_table_set_str(object.get(), NFTNL_TABLE_NAME, table.name.c_str());
+  return object;
+}
 
-TransactionWriter::TransactionWriter(const BatchOptions& options) : writer_{batch_.bytes}, sequence_{options.sequence} {
-  batch_.bytes.reserve(usual_bytes);
-  batch_.steps.reserve(usual_messages);
-  batch_.first_sequence = sequence_;
-  batch_.steps.push_back({"begin the transaction"});
-  writer_.begin(NFNL_MSG_BATCH_BEGIN, AF_UNSPEC, 0, sequence_++, NFNL_SUBSYS_NFTABLES);
-  if (options.generation) {
-    writer_.put_be32(NFNL_BATCH_GENID, *options.generation);
+ChainObject make_chain(const Table& table, const std::string& name) {
+  ChainObject object{allocated(nftnl_chain_alloc())};
+  nftnl_chain_set_str(object.get(), NFTNL_CHAIN_TABLE, table.name.c_str());
+  nftnl_chain_set_str(object.get(), NFTNL_CHAIN_NAME, name.c_str());
+  return object;
+}
+
+SetObject make_set(const Table& table, const std::string& name) {
+  SetObject object{allocated(nftnl_set_alloc())};
+  nftnl_set_set_str(object.get(), NFTNL_SET_TABLE, table.name.c_str());
+  nftnl_set_set_str(object.get(), NFTNL_SET_NAME, name.c_str());
+  return object;
+}
+
+StatefulObject make_counter(const Table& table, const std::string& name) {
+  StatefulObject object{allocated(nftnl_obj_alloc())};
+  nftnl_obj_set_str(object.get(), NFTNL_OBJ_TABLE, table.name.c_str());
+  nftnl_obj_set_str(object.get(), NFTNL_OBJ_NAME, name.c_str());
+  nftnl_obj_set_u32(object.get(), NFTNL_OBJ_TYPE, NFT_OBJECT_COUNTER);
+  return object;
+}
+
+/// @param devices may be empty: then the hook is everywhere
+void set_hook(nftnl_chain* object, const model::BaseChain& base, std::span<const std::string> devices) {
+  nftnl_chain_set_u32(object, NFTNL_CHAIN_HOOKNUM, hook_number(base));
+  nftnl_chain_set_s32(object, NFTNL_CHAIN_PRIO, base.priority);
+  if (!devices.empty()) {
+    std::vector<const char*> names;
+    for (const std::string& device : devices) {
+      names.push_back(device.c_str());
+    }
+    names.push_back(nullptr);
+    nftnl_chain_set_array(object, NFTNL_CHAIN_DEVICES, names.data());
   }
-  writer_.end();
 }
 
-Batch TransactionWriter::finish() && {
-  if (batch_.steps.size() == 1) {
-    batch_.bytes.clear();
-    return std::move(batch_);
-  }
-  writer_.acknowledge();
-  batch_.acknowledged = sequence_ - 1;
-  batch_.steps.push_back({"end the transaction"});
-  writer_.begin(NFNL_MSG_BATCH_END, AF_UNSPEC, 0, sequence_++, NFNL_SUBSYS_NFTABLES);
-  writer_.end();
-  return std::move(batch_);
-}
-
-void TransactionWriter::start(std::uint16_t type, std::uint16_t flags, const Table& table, BatchStep step) {
-  batch_.steps.push_back(step);
-  writer_.begin(static_cast<std::uint16_t>((NFNL_SUBSYS_NFTABLES << 8U) | type), family_number(table.family), flags,
-                sequence_++);
-}
-
-/// NLM_F_EXCL: a table that somebody else made meanwhile is not to be mistaken for ours.
-void TransactionWriter::create_table(const Table& table, std::uint32_t flags) {
-  start(NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, table, {"create table", table.name});
-  writer_.put_text(NFTA_TABLE_NAME, table.name);
-  writer_.put_be32(NFTA_TABLE_FLAGS, flags);
-  writer_.end();
-}
-
-void TransactionWriter::adopt_table(const Table& table, std::uint32_t flags) {
-  start(NFT_MSG_NEWTABLE, 0, table, {"take over table", table.name});
-  writer_.put_text(NFTA_TABLE_NAME, table.name);
-  writer_.put_be32(NFTA_TABLE_FLAGS, flags);
-  writer_.end();
-}
-
-void TransactionWriter::delete_table(const Table& table) {
-  start(NFT_MSG_DELTABLE, 0, table, {"delete table", table.name});
-  writer_.put_text(NFTA_TABLE_NAME, table.name);
-  writer_.end();
-}
-
-void TransactionWriter::create_counter(const Table& table, const std::string& name, const model::CounterValue& value) {
-  start(NFT_MSG_NEWOBJ, NLM_F_CREATE, table, {"create counter", name});
-  writer_.put_text(NFTA_OBJ_TABLE, table.name);
-  writer_.put_text(NFTA_OBJ_NAME, name);
-  writer_.put_be32(NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
-  const auto nest = writer_.open(NFTA_OBJ_DATA);
-  writer_.put_be64(NFTA_COUNTER_BYTES, value.bytes);
-  writer_.put_be64(NFTA_COUNTER_PACKETS, value.packets);
-  writer_.close(nest);
-  writer_.end();
-}
-
-void TransactionWriter::delete_named(std::uint16_t type, std::uint16_t attribute, const Table& table, BatchStep step) {
-  start(type, 0, table, step);
-  writer_.put_text(NFTA_TABLE_NAME, table.name);  // attribute 1 names the table in messages of every kind
-  writer_.put_text(attribute, step.object);
-  if (type == NFT_MSG_DELOBJ) {
-    writer_.put_be32(NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
-  }
-  writer_.end();
-}
-
-void TransactionWriter::delete_counter(const Table& table, const std::string& name) {
-  delete_named(NFT_MSG_DELOBJ, NFTA_OBJ_NAME, table, {"delete counter", name});
-}
-
-void TransactionWriter::delete_set(const Table& table, const std::string& name) {
-  delete_named(NFT_MSG_DELSET, NFTA_SET_NAME, table, {"delete set", name});
-}
-
-void TransactionWriter::delete_chain(const Table& table, const std::string& name) {
-  delete_named(NFT_MSG_DELCHAIN, NFTA_CHAIN_NAME, table, {"delete chain", name});
-}
-
-void TransactionWriter::create_set(const Table& table, const Set& set) {
-  start(NFT_MSG_NEWSET, NLM_F_CREATE, table, {"create set", set.name});
+void set_definition(nftnl_set* object, const Set& set) {
   std::uint32_t type = 0;
   std::uint32_t width = 0;
   for (const model::KeyType part : set.key) {
@@ -134,68 +89,174 @@ void TransactionWriter::create_set(const Table& table, const Set& set) {
     type = (type << 6U) | info.number;  // TYPE_BITS of nft
     width += set.key.size() == 1 ? info.form.width : padded(info.form.width);
   }
-  writer_.put_text(NFTA_SET_TABLE, table.name);
-  writer_.put_text(NFTA_SET_NAME, set.name);
   const std::uint32_t interval = set.interval ? std::uint32_t{NFT_SET_INTERVAL} : 0;
   const std::uint32_t map = set.verdict_map ? std::uint32_t{NFT_SET_MAP} : 0;
-  writer_.put_be32(NFTA_SET_FLAGS, interval | map);
-  writer_.put_be32(NFTA_SET_KEY_TYPE, type);
-  writer_.put_be32(NFTA_SET_KEY_LEN, width);
+  nftnl_set_set_u32(object, NFTNL_SET_FLAGS, interval | map);
+  nftnl_set_set_u32(object, NFTNL_SET_KEY_TYPE, type);
+  nftnl_set_set_u32(object, NFTNL_SET_KEY_LEN, width);
   if (set.verdict_map) {
-    writer_.put_be32(NFTA_SET_DATA_TYPE, NFT_DATA_VERDICT);
-    writer_.put_be32(NFTA_SET_DATA_LEN, verdict_width);
+    nftnl_set_set_u32(object, NFTNL_SET_DATA_TYPE, NFT_DATA_VERDICT);
+    nftnl_set_set_u32(object, NFTNL_SET_DATA_LEN, verdict_width);
   }
-  writer_.put_be32(NFTA_SET_ID, sequence_);
-  writer_.put(NFTA_SET_USERDATA, set_userdata(set, raw_operands(table, set)));
-  writer_.end();
-}
-
-void TransactionWriter::put_key(std::uint32_t flags, Span key) {
-  if (flags != 0) {
-    writer_.put_be32(NFTA_SET_ELEM_FLAGS, flags);
-  }
-  const auto nest = writer_.open(NFTA_SET_ELEM_KEY);
-  writer_.put(NFTA_DATA_VALUE, key);
-  writer_.close(nest);
 }
 
 /// @param element with a verdict that can stand in a map: nft_batch has looked
-void TransactionWriter::write_element(const EncodedElement& element) {
-  const auto nest = writer_.open(NFTA_LIST_ELEM);
-  put_key(0, element.key);
+void write_element(nlmsghdr* message, const EncodedElement& element) {
+  const ElementObject object{allocated(nftnl_set_elem_alloc())};
+  nftnl_set_elem_set(object.get(), NFTNL_SET_ELEM_KEY, element.key.data(),
+                     static_cast<std::uint32_t>(element.key.size()));
   if (element.verdict) {
-    const auto data = writer_.open(NFTA_SET_ELEM_DATA);
-    write_verdict(writer_, *element.verdict);
-    writer_.close(data);
+    nftnl_set_elem_set_u32(object.get(), NFTNL_SET_ELEM_VERDICT, verdict_code(element.verdict->kind).value_or(NF_DROP));
+    if (!element.verdict->chain.empty()) {
+      nftnl_set_elem_set_str(object.get(), NFTNL_SET_ELEM_CHAIN, element.verdict->chain.c_str());
+    }
   }
-  writer_.close(nest);
+  nftnl_set_elem_nlmsg_build(message, object.get(), NFTA_LIST_ELEM);
 }
 
-void TransactionWriter::write_end(const EncodedElement& element) {
-  const auto nest = writer_.open(NFTA_LIST_ELEM);
-  put_key(NFT_SET_ELEM_INTERVAL_END, element.end);
-  writer_.close(nest);
+void write_end(nlmsghdr* message, const EncodedElement& element) {
+  const ElementObject object{allocated(nftnl_set_elem_alloc())};
+  nftnl_set_elem_set_u32(object.get(), NFTNL_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
+  nftnl_set_elem_set(object.get(), NFTNL_SET_ELEM_KEY, element.end.data(),
+                     static_cast<std::uint32_t>(element.end.size()));
+  nftnl_set_elem_nlmsg_build(message, object.get(), NFTA_LIST_ELEM);
 }
 
+RuleObject make_rule(const Table& table, const Chain& chain) {
+  RuleObject object{allocated(nftnl_rule_alloc())};
+  nftnl_rule_set_str(object.get(), NFTNL_RULE_TABLE, table.name.c_str());
+  nftnl_rule_set_str(object.get(), NFTNL_RULE_CHAIN, chain.name.c_str());
+  return object;
+}
+
+void set_comment(nftnl_rule* object, const std::string& comment) {
+  if (comment.empty()) {
+    return;
+  }
+  // The type and the length of the datum are a byte each.
+  const UserData data{allocated(nftnl_udata_buf_alloc(NFTNL_UDATA_COMMENT_MAXLEN + 2))};
+  nftnl_udata_put_strz(data.get(), NFTNL_UDATA_RULE_COMMENT, safe_comment(comment).c_str());
+  nftnl_rule_set_data(object, NFTNL_RULE_USERDATA, nftnl_udata_buf_data(data.get()), nftnl_udata_buf_len(data.get()));
+}
+
+}  // namespace
+
+TransactionWriter::TransactionWriter(const BatchOptions& options)
+    : known_rules_{options.known_rules},
+      buffer_{std::make_unique<std::uint8_t[]>(message_room)},
+      sequence_{options.sequence} {
+  batch_.bytes.reserve(usual_bytes);
+  batch_.steps.reserve(usual_messages);
+  batch_.first_sequence = sequence_;
+  batch_.steps.push_back({"begin the transaction"});
+  nlmsghdr* begin = nftnl_batch_begin(reinterpret_cast<char*>(buffer_.get()), sequence_++);
+  if (options.generation) {
+    // libnftnl knows no generation in a transaction.
+    mnl_attr_put_u32(begin, NFNL_BATCH_GENID, htonl(*options.generation));
+  }
+  take(begin);
+}
+
+Batch TransactionWriter::finish() && {
+  if (batch_.steps.size() == 1) {
+    batch_.bytes.clear();
+    return std::move(batch_);
+  }
+  reinterpret_cast<nlmsghdr*>(batch_.bytes.data() + last_)->nlmsg_flags |= NLM_F_ACK;
+  batch_.acknowledged = sequence_ - 1;
+  batch_.steps.push_back({"end the transaction"});
+  take(nftnl_batch_end(reinterpret_cast<char*>(buffer_.get()), sequence_++));
+  return std::move(batch_);
+}
+
+/// libmnl before 1.0.5 leaves the padding of attributes as it is: the buffer is zero before each message.
+void TransactionWriter::take(const nlmsghdr* message) {
+  last_ = batch_.bytes.size();
+  const std::size_t length = message->nlmsg_len;
+  batch_.bytes.insert(batch_.bytes.end(), buffer_.get(), buffer_.get() + length);
+  std::fill_n(buffer_.get(), length, std::uint8_t{0});
+}
+
+template <typename Write>
+void TransactionWriter::append(std::uint16_t type, std::uint16_t flags, const Table& table, BatchStep step,
+                               Write write) {
+  batch_.steps.push_back(step);
+  nlmsghdr* message = nftnl_nlmsg_build_hdr(reinterpret_cast<char*>(buffer_.get()), type, family_number(table.family),
+                                            flags, sequence_++);
+  write(message);
+  take(message);
+}
+
+void TransactionWriter::put_table(std::uint16_t flags, const Table& table, std::uint32_t table_flags, BatchStep step) {
+  const TableObject object = make_table(table);
+  nftnl_table_set_u32(object.get(), NFTNL_TABLE_FLAGS, table_flags);
+  append(NFT_MSG_NEWTABLE, flags, table, step,
+         [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, object.get()); });
+}
+
+/// NLM_F_EXCL: a table that somebody else made meanwhile is not to be mistaken for ours.
+void TransactionWriter::create_table(const Table& table, std::uint32_t flags) {
+  put_table(NLM_F_CREATE | NLM_F_EXCL, table, flags, {"create table", table.name});
+}
+
+void TransactionWriter::adopt_table(const Table& table, std::uint32_t flags) {
+  put_table(0, table, flags, {"take over table", table.name});
+}
+
+void TransactionWriter::delete_table(const Table& table) {
+  append(NFT_MSG_DELTABLE, 0, table, {"delete table", table.name},
+         [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, make_table(table).get()); });
+}
+
+void TransactionWriter::create_counter(const Table& table, const std::string& name, const model::CounterValue& value) {
+  const StatefulObject object = make_counter(table, name);
+  nftnl_obj_set_u64(object.get(), NFTNL_OBJ_CTR_PKTS, value.packets);
+  nftnl_obj_set_u64(object.get(), NFTNL_OBJ_CTR_BYTES, value.bytes);
+  append(NFT_MSG_NEWOBJ, NLM_F_CREATE, table, {"create counter", name},
+         [&](nlmsghdr* message) { nftnl_obj_nlmsg_build_payload(message, object.get()); });
+}
+
+void TransactionWriter::delete_counter(const Table& table, const std::string& name) {
+  append(NFT_MSG_DELOBJ, 0, table, {"delete counter", name},
+         [&](nlmsghdr* message) { nftnl_obj_nlmsg_build_payload(message, make_counter(table, name).get()); });
+}
+
+void TransactionWriter::create_set(const Table& table, const Set& set) {
+  const SetObject object = make_set(table, set.name);
+  set_definition(object.get(), set);
+  nftnl_set_set_u32(object.get(), NFTNL_SET_ID, sequence_);
+  const auto notes = set_userdata(set, raw_operands(table, set));
+  nftnl_set_set_data(object.get(), NFTNL_SET_USERDATA, notes.data(), static_cast<std::uint32_t>(notes.size()));
+  append(NFT_MSG_NEWSET, NLM_F_CREATE, table, {"create set", set.name},
+         [&](nlmsghdr* message) { nftnl_set_nlmsg_build_payload(message, object.get()); });
+}
+
+void TransactionWriter::delete_set(const Table& table, const std::string& name) {
+  append(NFT_MSG_DELSET, 0, table, {"delete set", name},
+         [&](nlmsghdr* message) { nftnl_set_nlmsg_build_payload(message, make_set(table, name).get()); });
+}
+
+/// The list is opened here and not by libnftnl, which numbers the elements: in what the kernel dumps they are all of
+/// the type NFTA_LIST_ELEM, and libnftnl itself reads no other.
 void TransactionWriter::change_elements(std::uint16_t type, const Table& table, const Set& set,
                                         std::span<const EncodedElement> elements) {
   const bool adding = type == NFT_MSG_NEWSETELEM;
-  while (!elements.empty()) {
-    start(type, adding ? NLM_F_CREATE : 0, table,
-          {adding ? "add elements to set" : "delete elements from set", set.name});
-    writer_.put_text(NFTA_SET_ELEM_LIST_TABLE, table.name);
-    writer_.put_text(NFTA_SET_ELEM_LIST_SET, set.name);
-    const auto nest = writer_.open(NFTA_SET_ELEM_LIST_ELEMENTS);
-    const auto chunk = elements.first(std::min(elements.size(), elements_per_message));
-    for (const EncodedElement& element : chunk) {
-      write_element(element);
-      if (set.interval && !element.end.empty()) {
-        write_end(element);
+  const SetObject object = make_set(table, set.name);
+  const auto write_some = [&](nlmsghdr* message) {
+    nftnl_set_elems_nlmsg_build_payload(message, object.get());
+    nlattr* list = mnl_attr_nest_start(message, NFTA_SET_ELEM_LIST_ELEMENTS);
+    while (!elements.empty() && message->nlmsg_len < list_bytes) {
+      write_element(message, elements.front());
+      if (set.interval && !elements.front().end.empty()) {
+        write_end(message, elements.front());
       }
+      elements = elements.subspan(1);
     }
-    writer_.close(nest);
-    writer_.end();
-    elements = elements.subspan(chunk.size());
+    mnl_attr_nest_end(message, list);
+  };
+  while (!elements.empty()) {
+    append(type, adding ? NLM_F_CREATE : 0, table,
+           {adding ? "add elements to set" : "delete elements from set", set.name}, write_some);
   }
 }
 
@@ -208,83 +269,90 @@ void TransactionWriter::delete_elements(const Table& table, const Set& set,
   change_elements(NFT_MSG_DELSETELEM, table, set, elements);
 }
 
-void TransactionWriter::put_hook(const model::BaseChain& base, const std::vector<std::string>& devices) {
-  const auto hook = writer_.open(NFTA_CHAIN_HOOK);
-  writer_.put_be32(NFTA_HOOK_HOOKNUM, hook_number(base));
-  writer_.put_be32(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(base.priority));
-  if (!devices.empty()) {
-    const auto nest = writer_.open(NFTA_HOOK_DEVS);
-    for (const std::string& device : devices) {
-      writer_.put_text(NFTA_DEVICE_NAME, device);
-    }
-    writer_.close(nest);
+void TransactionWriter::create_chain(const Table& table, const Chain& chain) {
+  const ChainObject object = make_chain(table, chain.name);
+  if (chain.base) {
+    set_hook(object.get(), *chain.base, chain.base->devices);
+    nftnl_chain_set_str(object.get(), NFTNL_CHAIN_TYPE, chain.base->type == model::ChainType::nat ? "nat" : "filter");
+    nftnl_chain_set_u32(object.get(), NFTNL_CHAIN_POLICY, NF_DROP);
   }
-  writer_.close(hook);
+  append(NFT_MSG_NEWCHAIN, NLM_F_CREATE, table, {"create chain", chain.name},
+         [&](nlmsghdr* message) { nftnl_chain_nlmsg_build_payload(message, object.get()); });
 }
 
-void TransactionWriter::create_chain(const Table& table, const Chain& chain) {
-  start(NFT_MSG_NEWCHAIN, NLM_F_CREATE, table, {"create chain", chain.name});
-  writer_.put_text(NFTA_CHAIN_TABLE, table.name);
-  writer_.put_text(NFTA_CHAIN_NAME, chain.name);
-  if (chain.base) {
-    put_hook(*chain.base, chain.base->devices);
-    writer_.put_text(NFTA_CHAIN_TYPE, chain.base->type == model::ChainType::nat ? "nat" : "filter");
-    writer_.put_be32(NFTA_CHAIN_POLICY, NF_DROP);
-  }
-  writer_.end();
+void TransactionWriter::delete_chain(const Table& table, const std::string& name) {
+  append(NFT_MSG_DELCHAIN, 0, table, {"delete chain", name},
+         [&](nlmsghdr* message) { nftnl_chain_nlmsg_build_payload(message, make_chain(table, name).get()); });
 }
 
 void TransactionWriter::state_policy(const Table& table, const Chain& chain) {
-  start(NFT_MSG_NEWCHAIN, 0, table, {"set the policy of chain", chain.name});
-  writer_.put_text(NFTA_CHAIN_TABLE, table.name);
-  writer_.put_text(NFTA_CHAIN_NAME, chain.name);
-  writer_.put_be32(NFTA_CHAIN_POLICY, NF_DROP);
-  writer_.end();
+  const ChainObject object = make_chain(table, chain.name);
+  nftnl_chain_set_u32(object.get(), NFTNL_CHAIN_POLICY, NF_DROP);
+  append(NFT_MSG_NEWCHAIN, 0, table, {"set the policy of chain", chain.name},
+         [&](nlmsghdr* message) { nftnl_chain_nlmsg_build_payload(message, object.get()); });
+}
+
+void TransactionWriter::change_devices(std::uint16_t type, const Table& table, const Chain& chain,
+                                       std::span<const std::string> devices, const char* verb) {
+  while (!devices.empty()) {
+    const auto some = devices.first(std::min(devices.size(), devices_per_message));
+    const ChainObject object = make_chain(table, chain.name);
+    set_hook(object.get(), *chain.base, some);
+    append(type, 0, table, {verb, chain.name},
+           [&](nlmsghdr* message) { nftnl_chain_nlmsg_build_payload(message, object.get()); });
+    devices = devices.subspan(some.size());
+  }
 }
 
 void TransactionWriter::add_devices(const Table& table, const Chain& chain, const std::vector<std::string>& devices) {
-  start(NFT_MSG_NEWCHAIN, 0, table, {"add devices to chain", chain.name});
-  writer_.put_text(NFTA_CHAIN_TABLE, table.name);
-  writer_.put_text(NFTA_CHAIN_NAME, chain.name);
-  put_hook(*chain.base, devices);
-  writer_.end();
+  change_devices(NFT_MSG_NEWCHAIN, table, chain, devices, "add devices to chain");
 }
 
 void TransactionWriter::remove_devices(const Table& table, const Chain& chain,
                                        const std::vector<std::string>& devices) {
-  start(NFT_MSG_DELCHAIN, 0, table, {"remove devices from chain", chain.name});
-  writer_.put_text(NFTA_CHAIN_TABLE, table.name);
-  writer_.put_text(NFTA_CHAIN_NAME, chain.name);
-  put_hook(*chain.base, devices);
-  writer_.end();
+  change_devices(NFT_MSG_DELCHAIN, table, chain, devices, "remove devices from chain");
 }
 
 /// Without a chain the message is about the rules of all chains.
 void TransactionWriter::flush_rules(const Table& table) {
-  start(NFT_MSG_DELRULE, 0, table, {"flush table", table.name});
-  writer_.put_text(NFTA_RULE_TABLE, table.name);
-  writer_.end();
+  const RuleObject object{allocated(nftnl_rule_alloc())};
+  nftnl_rule_set_str(object.get(), NFTNL_RULE_TABLE, table.name.c_str());
+  append(NFT_MSG_DELRULE, 0, table, {"flush table", table.name},
+         [&](nlmsghdr* message) { nftnl_rule_nlmsg_build_payload(message, object.get()); });
 }
 
-/// One user datum: type NFTNL_UDATA_RULE_COMMENT (0), length, text with its zero.
-void TransactionWriter::put_comment(const std::string& comment) {
-  const std::string safe = safe_comment(comment);
-  std::array<std::uint8_t, 130> udata{0, static_cast<std::uint8_t>(safe.size() + 1)};
-  std::copy(safe.begin(), safe.end(), udata.begin() + 2);
-  writer_.put(NFTA_RULE_USERDATA, Span{udata}.first(safe.size() + 3));
+/// The place of the next rule among those of the batch before; null when none are kept.
+EncodedRule* TransactionWriter::known_rule() {
+  if (known_rules_ == nullptr) {
+    return nullptr;
+  }
+  if (rules_ == known_rules_->size()) {
+    known_rules_->emplace_back();
+  }
+  return &(*known_rules_)[rules_++];
 }
 
 Problem TransactionWriter::add_rule(const Table& table, const Chain& chain, const model::Rule& rule) {
-  start(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, table, {"add rule", rule.comment, chain.name, "chain"});
-  writer_.put_text(NFTA_RULE_TABLE, table.name);
-  writer_.put_text(NFTA_RULE_CHAIN, chain.name);
-  const auto expressions = writer_.open(NFTA_RULE_EXPRESSIONS);
-  Problem problem = write_expressions(writer_, rule);
-  writer_.close(expressions);
-  if (!rule.comment.empty()) {
-    put_comment(rule.comment);
-  }
-  writer_.end();
+  EncodedRule* known = known_rule();
+  const bool same = known != nullptr && !known->attributes.empty() && known->table == table.name &&
+                    known->chain == chain.name && known->rule == rule;
+  const RuleObject object = same ? nullptr : make_rule(table, chain);
+  Problem problem = same ? "" : add_expressions(*object, rule);
+  append(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, table, {"add rule", rule.comment, chain.name, "chain"},
+         [&](nlmsghdr* message) {
+           if (same) {
+             std::copy(known->attributes.begin(), known->attributes.end(),
+                       static_cast<std::uint8_t*>(mnl_nlmsg_get_payload_tail(message)));
+             message->nlmsg_len += static_cast<std::uint32_t>(known->attributes.size());
+           } else if (problem.empty()) {  // what it has too much of is not written
+             set_comment(object.get(), rule.comment);
+             nftnl_rule_nlmsg_build_payload(message, object.get());
+           }
+           if (known != nullptr && !same) {
+             const Span written = attributes_of(*message);
+             *known = {table.name, chain.name, rule, {written.begin(), written.end()}};
+           }
+         });
   return problem;
 }
 

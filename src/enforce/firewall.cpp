@@ -202,7 +202,7 @@ Outcome Firewall::look() {
 
 Result<codec::Batch> Firewall::encode(const model::Ruleset& desired, ApplyReport::Kind kind,
                                       std::optional<std::uint32_t> generation) {
-  const codec::BatchOptions options{socket_.next_sequence(), generation};
+  const codec::BatchOptions options{socket_.next_sequence(), generation, &encoded_rules_};
   auto batch = kind == ApplyReport::Kind::elements
                    ? codec::encode_element_update(desired, *verified_, options)
                    : codec::encode_replacement(desired, picture_->ruleset, plans_for(desired), options);
@@ -284,7 +284,7 @@ Outcome Firewall::remove() {
   }
   const model::Observation seen = decoder.finish();
   // An orphan needs no adoption first: a table without a living owner is anybody's to delete.
-  const codec::Batch batch = codec::encode_removal(seen.ruleset, {socket_.next_sequence(), std::nullopt});
+  const codec::Batch batch = codec::encode_removal(seen.ruleset, {socket_.next_sequence(), std::nullopt, nullptr});
   skip_sequences(batch.steps.size());
   const auto refusals = transact(batch);
   if (!refusals) {

@@ -1,6 +1,6 @@
 // Flows as sock_diag and ctnetlink list them, and which of them end when the lock closes.
 #include "killswitch/codec/flows.hpp"
-#include "killswitch/codec/nft_wire.hpp"
+#include "killswitch/codec/netlink.hpp"
 
 #include "support/catch.hpp"
 
@@ -69,23 +69,26 @@ const Bytes mapped_here{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1};
 const Bytes mapped_there{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 2};
 
 Bytes entry(bool whole = true) {
-  Bytes attributes;
-  codec::NetlinkWriter writer{attributes};
-  const auto tuple = writer.open(CTA_TUPLE_ORIG);
-  const auto ip = writer.open(CTA_TUPLE_IP);
-  writer.put(CTA_IP_V4_SRC, Bytes{192, 0, 2, 1});
+  Bytes buffer(256);
+  nlmsghdr* attributes = mnl_nlmsg_put_header(buffer.data());
+  const auto put = [&](std::uint16_t type, const Bytes& value) {
+    mnl_attr_put(attributes, type, value.size(), value.data());
+  };
+  nlattr* tuple = mnl_attr_nest_start(attributes, CTA_TUPLE_ORIG);
+  nlattr* ip = mnl_attr_nest_start(attributes, CTA_TUPLE_IP);
+  put(CTA_IP_V4_SRC, {192, 0, 2, 1});
   if (whole) {
-    writer.put(CTA_IP_V4_DST, Bytes{192, 0, 2, 2});
+    put(CTA_IP_V4_DST, {192, 0, 2, 2});
   }
-  writer.close(ip);
-  const auto proto = writer.open(CTA_TUPLE_PROTO);
-  writer.put_u8(CTA_PROTO_NUM, IPPROTO_UDP);
-  writer.put(CTA_PROTO_SRC_PORT, Bytes{0x9c, 0x40});
-  writer.put(CTA_PROTO_DST_PORT, Bytes{0, 53});
-  writer.close(proto);
-  writer.close(tuple);
-  writer.put_be32(CTA_ID, 0x01020304);
-  return attributes;
+  mnl_attr_nest_end(attributes, ip);
+  nlattr* proto = mnl_attr_nest_start(attributes, CTA_TUPLE_PROTO);
+  put(CTA_PROTO_NUM, {IPPROTO_UDP});
+  put(CTA_PROTO_SRC_PORT, {0x9c, 0x40});
+  put(CTA_PROTO_DST_PORT, {0, 53});
+  mnl_attr_nest_end(attributes, proto);
+  mnl_attr_nest_end(attributes, tuple);
+  put(CTA_ID, {1, 2, 3, 4});
+  return {buffer.begin() + MNL_NLMSG_HDRLEN, buffer.begin() + attributes->nlmsg_len};
 }
 
 constexpr std::uint16_t tracking_new = (NFNL_SUBSYS_CTNETLINK << 8U) | IPCTNL_MSG_CT_NEW;

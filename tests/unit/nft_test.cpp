@@ -1,17 +1,21 @@
 // The nf_tables codec without a kernel: values, batches decoded back, differences in words, nft(8) text.
+#include "killswitch/codec/netlink.hpp"
 #include "killswitch/codec/nft_batch.hpp"
 #include "killswitch/codec/nft_dump.hpp"
 #include "killswitch/codec/nft_text.hpp"
-#include "killswitch/codec/nft_wire.hpp"
 #include "support/catch.hpp"
 #include "support/nft_samples.hpp"
 
+#include <arpa/inet.h>
+#include <libnftnl/common.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -43,6 +47,16 @@ model::Observation decode_batch(const Batch& batch) {
     REQUIRE(progress);
   }
   return decoder.finish();
+}
+
+/// One message of the family inet behind `bytes`; `write` appends its attributes.
+template <typename Write>
+void append_message(std::vector<std::uint8_t>& bytes, std::uint16_t type, std::uint16_t flags, std::uint32_t sequence,
+                    Write write) {
+  alignas(nlmsghdr) std::array<char, 1024> buffer{};
+  nlmsghdr* message = nftnl_nlmsg_build_hdr(buffer.data(), type, NFPROTO_INET, flags, sequence);
+  write(message);
+  bytes.insert(bytes.end(), buffer.begin(), buffer.begin() + message->nlmsg_len);
 }
 
 Batch replacement(const model::Ruleset& desired, const model::Ruleset& held = {}) {
@@ -131,8 +145,8 @@ TEST_CASE("values of another kind, or too large, are refused") {
 TEST_CASE("a batch decodes to the ruleset it was made of") {
   for (const auto& ruleset : {samples::everything(), samples::realistic(3)}) {
     const auto seen = decode_batch(replacement(ruleset));
-    CHECK(seen.differences.empty());
-    CHECK(differences(ruleset, seen.ruleset).empty());
+    CHECK(seen.differences == std::vector<std::string>{});
+    CHECK(differences(ruleset, seen.ruleset) == std::vector<std::string>{});
     CHECK(seen.ruleset.tables[0].chains == ruleset.tables[0].chains);  // rules come back value by value
   }
 }
@@ -151,7 +165,8 @@ TEST_CASE("one acknowledgement a batch, the generation on its first message, and
   CHECK(headers.back().nlmsg_type == NFNL_MSG_BATCH_END);
   CHECK(batch.acknowledged == headers.back().nlmsg_seq - 1);
   const Attributes begin{Span{batch.bytes}.subspan(20, headers.front().nlmsg_len - 20)};
-  CHECK(begin.be32(NFNL_BATCH_GENID) == 7U);
+  const Span generation = begin.bytes(NFNL_BATCH_GENID);
+  CHECK(std::vector<std::uint8_t>{generation.begin(), generation.end()} == std::vector<std::uint8_t>{0, 0, 0, 7});
 
   std::vector<std::string> words;
   for (const nlmsghdr& header : headers) {
@@ -181,6 +196,26 @@ TEST_CASE("an element update touches nothing but elements") {
   REQUIRE(batch);
   CHECK(headers_of(batch->bytes).size() == 6);
   CHECK(encode_element_update(samples::realistic(1), samples::realistic(1), {1, {}})->bytes.empty());
+}
+
+TEST_CASE("rules of the batch before are sent as they were, and what is new in their place as it is") {
+  std::vector<EncodedRule> known;
+  auto shifted = samples::everything();
+  auto& rules = shifted.tables[0].chains[6].rules;
+  rules.insert(rules.begin() + 1, rule({}, samples::drop, "G1: new"));
+  rules.back().comment = "G8: another comment";
+  for (const auto& ruleset : {samples::everything(), samples::everything(), shifted, samples::realistic(3), shifted}) {
+    const auto fresh = encode_replacement(ruleset, {}, {}, {100, 7});
+    const auto again = encode_replacement(ruleset, {}, {}, {100, 7, &known});
+    REQUIRE((fresh && again));
+    CHECK(fresh->bytes == again->bytes);
+  }
+  rules[1] = rule({samples::is(model::Field::th_dport, 70000U)}, samples::drop, "G1: too large");
+  for (int i = 0; i < 2; ++i) {
+    const auto refused = encode_replacement(shifted, {}, {}, {100, 7, &known});
+    REQUIRE(!refused);
+    CHECK(refused.error().message().find("'G1: too large'") != std::string::npos);
+  }
 }
 
 TEST_CASE("what nf_tables cannot express is refused by name") {
@@ -256,20 +291,107 @@ TEST_CASE("the order of chains, sets, elements and counters is no difference") {
 }
 
 TEST_CASE("an expression that is not ours becomes a difference") {
-  Batch batch = replacement({{{model::TableFamily::inet, "killswitch", {}, {}, {{"output", {}, {}}}}}});
-  NetlinkWriter writer{batch.bytes};
-  writer.begin((NFNL_SUBSYS_NFTABLES << 8U) | NFT_MSG_NEWRULE, NFPROTO_INET, 0, 100);
-  writer.put_text(NFTA_RULE_TABLE, "killswitch");
-  writer.put_text(NFTA_RULE_CHAIN, "output");
-  const auto list = writer.open(NFTA_RULE_EXPRESSIONS);
-  const auto element = writer.open(NFTA_LIST_ELEM);
-  writer.put_text(NFTA_EXPR_NAME, "dup");
-  writer.close(element);
-  writer.close(list);
-  writer.end();
-  const auto seen = decode_batch(batch);
-  CHECK(seen.differences ==
-        std::vector<std::string>{"chain output, rule 1: the expression 'dup', which this program never writes"});
+  struct Row {
+    const char* what;
+    void (*write)(nlmsghdr* message);  // into NFTA_LIST_ELEM
+    const char* words;
+  };
+  // libnftnl knows the first of them, and ends the process at the last two if it sees them.
+  const std::vector<Row> rows{
+      {"an expression of another program", [](nlmsghdr* m) { mnl_attr_put_strz(m, NFTA_EXPR_NAME, "dup"); },
+       "the expression 'dup', which this program never writes"},
+      {"an expression of a newer kernel", [](nlmsghdr* m) { mnl_attr_put_strz(m, NFTA_EXPR_NAME, "new"); },
+       "the expression 'new', which this program never writes"},
+      {"an expression without a name", [](nlmsghdr*) {}, "the expression '', which this program never writes"},
+      {"a register of another width",
+       [](nlmsghdr* m) {
+         mnl_attr_put_strz(m, NFTA_EXPR_NAME, "meta");
+         nlattr* data = mnl_attr_nest_start(m, NFTA_EXPR_DATA);
+         mnl_attr_put_u64(m, NFTA_META_DREG, 1);
+         mnl_attr_nest_end(m, data);
+       },
+       "an expression behind the verdict, or a broken one"},
+      {"a jump to nowhere",
+       [](nlmsghdr* m) {
+         mnl_attr_put_strz(m, NFTA_EXPR_NAME, "immediate");
+         nlattr* data = mnl_attr_nest_start(m, NFTA_EXPR_DATA);
+         nlattr* value = mnl_attr_nest_start(m, NFTA_IMMEDIATE_DATA);
+         nlattr* verdict = mnl_attr_nest_start(m, NFTA_DATA_VERDICT);
+         mnl_attr_put_u32(m, NFTA_VERDICT_CODE, htonl(static_cast<std::uint32_t>(NFT_JUMP)));
+         mnl_attr_nest_end(m, verdict);
+         mnl_attr_nest_end(m, value);
+         mnl_attr_nest_end(m, data);
+       },
+       "an expression behind the verdict, or a broken one"},
+  };
+  for (const Row& row : rows) {
+    INFO(row.what);
+    Batch batch = replacement({{{model::TableFamily::inet, "killswitch", {}, {}, {{"output", {}, {}}}}}});
+    append_message(batch.bytes, NFT_MSG_NEWRULE, 0, 1, [&](nlmsghdr* message) {
+      mnl_attr_put_strz(message, NFTA_RULE_TABLE, "killswitch");
+      mnl_attr_put_strz(message, NFTA_RULE_CHAIN, "output");
+      nlattr* list = mnl_attr_nest_start(message, NFTA_RULE_EXPRESSIONS);
+      nlattr* element = mnl_attr_nest_start(message, NFTA_LIST_ELEM);
+      row.write(message);
+      mnl_attr_nest_end(message, element);
+      mnl_attr_nest_end(message, list);
+    });
+    const auto seen = decode_batch(batch);
+    CHECK(seen.differences == std::vector<std::string>{"chain output, rule 1: " + std::string{row.words}});
+  }
+}
+
+TEST_CASE("what breaks the format is told and not read by half") {
+  const model::Ruleset small{{{model::TableFamily::inet,
+                               "killswitch",
+                               {},
+                               {{"marks", {model::KeyType::mark}, false, false, {{{1U}, {}}}}},
+                               {{"output", {}, {}}}}}};
+  struct Row {
+    std::uint16_t type;
+    void (*write)(nlmsghdr* message);  // behind the name of the table
+    const char* words;
+  };
+  const std::vector<Row> rows{
+      {NFT_MSG_NEWCHAIN, [](nlmsghdr* m) { mnl_attr_put_u64(m, NFTA_CHAIN_POLICY, 0); },
+       "a chain that breaks the format"},
+      {NFT_MSG_NEWSET, [](nlmsghdr* m) { mnl_attr_put_u8(m, NFTA_SET_FLAGS, 0); }, "a set that breaks the format"},
+      {NFT_MSG_NEWTABLE, [](nlmsghdr* m) { mnl_attr_put(m, NFTA_TABLE_FLAGS, 0, nullptr); },
+       "a table that breaks the format"},
+      {NFT_MSG_NEWSETELEM,
+       [](nlmsghdr* m) {
+         mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_SET, "marks");
+         nlattr* list = mnl_attr_nest_start(m, NFTA_SET_ELEM_LIST_ELEMENTS);
+         nlattr* element = mnl_attr_nest_start(m, NFTA_LIST_ELEM);
+         mnl_attr_put_u64(m, NFTA_SET_ELEM_TIMEOUT, 1);
+         mnl_attr_nest_end(m, element);
+         mnl_attr_nest_end(m, list);
+       },
+       "set marks is not as this program makes sets"},
+  };
+  for (const Row& row : rows) {
+    Batch batch = replacement(small);
+    append_message(batch.bytes, row.type, 0, 1, [&](nlmsghdr* message) {
+      mnl_attr_put_strz(message, NFTA_TABLE_NAME, "killswitch");
+      row.write(message);
+    });
+    CHECK(decode_batch(batch).differences == std::vector<std::string>{row.words});
+  }
+}
+
+TEST_CASE("an element update of thousands of elements comes in messages that are not too long") {
+  model::Ruleset many{{{model::TableFamily::inet, "killswitch", {}, {}, {}}}};
+  model::Set set{"addresses", {model::KeyType::ipv6_addr}, false, true, {}};
+  for (std::uint32_t i = 0; i < 5000; ++i) {
+    model::IpAddress address = samples::address("2001:db8::");
+    address.bytes[4] = static_cast<std::uint8_t>(i >> 8U);
+    address.bytes[5] = static_cast<std::uint8_t>(i);
+    set.elements.push_back({{model::Prefix{address, 64}}, {}});
+  }
+  many.tables[0].sets.push_back(set);
+  const Batch batch = replacement(many);
+  CHECK(count_of(batch, NFT_MSG_NEWSETELEM) > 5);
+  CHECK(differences(many, decode_batch(batch).ruleset).empty());
 }
 
 TEST_CASE("datagrams that are cut short are errors") {
@@ -278,13 +400,16 @@ TEST_CASE("datagrams that are cut short are errors") {
   CHECK(!decoder.feed(Span{batch.bytes}.first(batch.bytes.size() - 1), 100));
   CHECK(!decoder.feed(Span{batch.bytes}.first(10), 100));
   CHECK(decode_replies(Span{batch.bytes}.first(3)).empty());
+  for (const std::uint32_t length : {0x80000000U, 0xffffffffU}) {  // negative to libmnl
+    std::vector<std::uint8_t> bytes(64);
+    std::memcpy(bytes.data(), &length, sizeof length);
+    CHECK(!decoder.feed(bytes, 0));
+  }
 }
 
 TEST_CASE("interrupted dumps and refusals are told") {
   std::vector<std::uint8_t> bytes;
-  NetlinkWriter writer{bytes};
-  writer.begin((NFNL_SUBSYS_NFTABLES << 8U) | NFT_MSG_NEWTABLE, NFPROTO_INET, NLM_F_DUMP_INTR, 5);
-  writer.end();
+  append_message(bytes, NFT_MSG_NEWTABLE, NLM_F_DUMP_INTR, 5, [](nlmsghdr*) {});
   DumpDecoder decoder;
   const auto progress = decoder.feed(bytes, 5);
   REQUIRE(progress);

@@ -38,9 +38,20 @@ struct TablePlan {
   std::map<std::string, model::CounterValue> counters;  ///< for recreate: the values to go on from
 };
 
+/// A rule as it was sent: what follows the headers of its message.
+struct EncodedRule {
+  std::string table;
+  std::string chain;
+  model::Rule rule;
+  std::vector<std::uint8_t> attributes;
+};
+
 struct BatchOptions {
   std::uint32_t sequence{1};                ///< of the first message; the others follow
   std::optional<std::uint32_t> generation;  ///< the batch is refused (ERESTART) when the ruleset is of another one
+  /// The rules of the batch before, in their order, or null. A rule that is still at its place is not encoded again:
+  /// libnftnl allocates an object for each of its expressions. What is new takes the place of what was there.
+  std::vector<EncodedRule>* known_rules{nullptr};
 };
 
 /// One message of a batch in words. The views point into the rulesets that were encoded.

@@ -2,7 +2,7 @@
 //
 // Only tables with our name are looked at. What is not in our vocabulary (another program's rule, an element with a
 // timeout, a chain with another policy) becomes a difference in words and never half a fact. Sending requests and
-// repeating an interrupted dump is enforce/firewall's business.
+// repeating an interrupted dump is enforce/firewall's business. libnftnl reads the messages, after nft_sieve has.
 // @source Linux net/netfilter/nf_tables_api.c (nf_tables_fill_*), include/uapi/linux/netfilter/nf_tables.h
 #pragma once
 
@@ -14,6 +14,8 @@
 #include <span>
 #include <string>
 #include <vector>
+
+struct nlmsghdr;
 
 namespace killswitch::codec {
 
@@ -34,7 +36,8 @@ struct DumpProgress {
 
 class DumpDecoder {
 public:
-  /// Takes one datagram. Answers to other requests than `sequence` are left out.
+  /// Takes one datagram, which starts at a multiple of four bytes. Answers to other requests than `sequence` are left
+  /// out.
   /// @return an error when its lengths do not add up
   [[nodiscard]] Result<DumpProgress> feed(std::span<const std::uint8_t> datagram, std::uint32_t sequence);
 
@@ -59,13 +62,14 @@ private:
     std::vector<RawElement> elements;
   };
 
-  void message(std::uint16_t type, std::uint8_t family, std::span<const std::uint8_t> attributes);
-  void table_message(std::uint8_t family, std::span<const std::uint8_t> attributes);
-  void chain_message(std::size_t table, std::span<const std::uint8_t> attributes);
-  void set_message(std::size_t table, std::span<const std::uint8_t> attributes);
-  void elements_message(std::size_t table, std::span<const std::uint8_t> attributes);
-  void rule_message(std::size_t table, std::span<const std::uint8_t> attributes);
-  void object_message(std::size_t table, std::span<const std::uint8_t> attributes);
+  void message(const nlmsghdr& message);
+  void generation_message(const nlmsghdr& message);
+  void table_message(const nlmsghdr& message, model::TableFamily family);
+  void chain_message(const nlmsghdr& message, std::size_t table);
+  void set_message(const nlmsghdr& message, std::size_t table);
+  void elements_message(const nlmsghdr& message, std::size_t table);
+  void rule_message(const nlmsghdr& message, std::size_t table);
+  void counter_message(const nlmsghdr& message, std::size_t table);
   void finish_set(RawSet& raw);
   [[nodiscard]] RawSet* find_set(std::size_t table, std::string_view name);
 

@@ -6,21 +6,23 @@
 #pragma once
 
 #include "killswitch/codec/nft_fields.hpp"
-#include "killswitch/codec/nft_wire.hpp"
 #include "killswitch/model/ruleset.hpp"
 
+#include <optional>
 #include <string>
+
+struct nftnl_rule;
 
 namespace killswitch::codec {
 
 /// What nf_tables cannot express, in words; empty: nothing.
 using Problem = std::string;
 
-/// Appends the list of expressions (the content of NFTA_RULE_EXPRESSIONS).
-[[nodiscard]] Problem write_expressions(NetlinkWriter& writer, const model::Rule& rule);
+/// Appends the expressions of `rule`. With a problem some of them may be missing.
+[[nodiscard]] Problem add_expressions(nftnl_rule& out, const model::Rule& rule);
 
-/// Appends NFTA_DATA_VERDICT, for a verdict that needs no other expression: accept, drop, jump, goto, return.
-Problem write_verdict(NetlinkWriter& writer, const model::Verdict& verdict);
+/// NF_* or NFT_*, for a verdict that needs no other expression: accept, drop, jump, goto, return.
+[[nodiscard]] std::optional<std::uint32_t> verdict_code(model::Verdict::Kind kind);
 
 /// The mask that stands before the comparison: given by the match, or by the length of a prefix.
 [[nodiscard]] std::optional<EncodedValue> encode_mask(const ValueForm& form, const model::Match& match);

@@ -1,24 +1,28 @@
 // The expressions of one rule, as the kernel dumps them, back into matches, counter and verdict.
 #pragma once
 
-#include "killswitch/codec/nft_wire.hpp"
 #include "killswitch/model/ruleset.hpp"
 
+#include <cstdint>
 #include <optional>
 #include <string>
+
+struct nlmsghdr;
 
 namespace killswitch::codec {
 
 struct DecodedRule {
+  std::string chain;
   model::Rule rule;     ///< what could be decoded
   std::string foreign;  ///< in words, what this program never writes; empty: nothing
 };
 
-/// @param attributes those of NFT_MSG_NEWRULE
-[[nodiscard]] DecodedRule decode_rule(const Attributes& attributes);
+/// @param message NFT_MSG_NEWRULE; only that its length holds a nfgenmsg has been seen
+[[nodiscard]] DecodedRule decode_rule(const nlmsghdr& message);
 
-/// @param data NFTA_DATA_VERDICT's surroundings: NFTA_SET_ELEM_DATA or NFTA_IMMEDIATE_DATA
+/// @param code  NF_* or NFT_*
+/// @param chain null: none
 /// @return nothing for verdicts outside our vocabulary
-[[nodiscard]] std::optional<model::Verdict> decode_verdict(const Attributes& data);
+[[nodiscard]] std::optional<model::Verdict> decode_verdict(std::uint32_t code, const char* chain);
 
 }  // namespace killswitch::codec

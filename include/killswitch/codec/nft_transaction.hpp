@@ -1,16 +1,19 @@
 // The messages of one transaction of nf_tables, one function a message, and the words that name each of them.
 //
-// What is to be sent, and in which order, is nft_batch's business. Nothing here compares, nothing decides.
+// libnftnl writes them. What is to be sent, and in which order, is nft_batch's business. Nothing here compares, nothing
+// decides.
 // @source Linux include/uapi/linux/netfilter/nf_tables.h; nftables src/mnl.c
 #pragma once
 
 #include "killswitch/codec/nft_batch.hpp"
 #include "killswitch/codec/nft_rule.hpp"
-#include "killswitch/codec/nft_wire.hpp"
 
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
+
+struct nlmsghdr;
 
 namespace killswitch::codec {
 
@@ -45,18 +48,23 @@ public:
   [[nodiscard]] std::string last_words() const { return batch_.words(last_sequence()); }
 
 private:
-  void start(std::uint16_t type, std::uint16_t flags, const model::Table& table, BatchStep step);
-  void delete_named(std::uint16_t type, std::uint16_t attribute, const model::Table& table, BatchStep step);
+  /// One message: `write(nlmsghdr*)` appends its attributes.
+  template <typename Write>
+  void append(std::uint16_t type, std::uint16_t flags, const model::Table& table, BatchStep step, Write write);
+  void take(const nlmsghdr* message);
+  void put_table(std::uint16_t flags, const model::Table& table, std::uint32_t table_flags, BatchStep step);
   void change_elements(std::uint16_t type, const model::Table& table, const model::Set& set,
                        std::span<const EncodedElement> elements);
-  void put_key(std::uint32_t flags, Span key);
-  void write_element(const EncodedElement& element);
-  void write_end(const EncodedElement& element);
-  void put_hook(const model::BaseChain& base, const std::vector<std::string>& devices);
-  void put_comment(const std::string& comment);
+  void change_devices(std::uint16_t type, const model::Table& table, const model::Chain& chain,
+                      std::span<const std::string> devices, const char* verb);
+
+  [[nodiscard]] EncodedRule* known_rule();
 
   Batch batch_;
-  NetlinkWriter writer_;
+  std::vector<EncodedRule>* known_rules_;
+  std::size_t rules_{0};
+  std::unique_ptr<std::uint8_t[]> buffer_;  ///< the message that is being written
+  std::size_t last_{0};                     ///< where the last message starts
   std::uint32_t sequence_;
 };
 

@@ -16,6 +16,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace killswitch::enforce {
 
@@ -95,6 +96,7 @@ private:
   model::KernelFeatures features_;
   std::optional<Picture> picture_;
   std::optional<model::Ruleset> verified_;
+  std::vector<codec::EncodedRule> encoded_rules_;  ///< of the last transaction
 };
 
 }  // namespace killswitch::enforce
