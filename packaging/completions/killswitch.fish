@@ -19,6 +19,7 @@ complete -c killswitch -n __fish_use_subcommand -a enable -d 'Lock this machine'
 complete -c killswitch -n __fish_use_subcommand -a disable -d 'Give the network back'
 complete -c killswitch -n __fish_use_subcommand -a status -d 'Say what the kernel was seen to hold'
 complete -c killswitch -n __fish_use_subcommand -a rules -d 'Print the rules that the kernel holds'
+complete -c killswitch -n __fish_use_subcommand -a explain -d 'Say what the rules do with a packet, and why'
 complete -c killswitch -n __fish_use_subcommand -a test -d 'Try every way out of this machine'
 complete -c killswitch -n __fish_use_subcommand -a connect -d 'Lock if needed, then start OpenVPN'
 complete -c killswitch -n __fish_use_subcommand -a policy -d 'List, show or check policies'
@@ -38,6 +39,7 @@ complete -c killswitch -n '__killswitch_in status' -l watch -d 'Go on and print 
 
 complete -c killswitch -n '__killswitch_in rules' -l json -d 'Print JSON'
 
+complete -c killswitch -n '__killswitch_in explain' -l json -d 'Print JSON'
 complete -c killswitch -n '__killswitch_in test' -l json -d 'Print JSON'
 
 complete -c killswitch -n '__killswitch_in connect' -F

@@ -1,6 +1,7 @@
 // test: tries every way out of this machine, and says which of them led out.
 #include "commands.hpp"
 
+#include "killswitch/app/state_file.hpp"
 #include "killswitch/base/text.hpp"
 #include "killswitch/codec/leak_report.hpp"
 #include "killswitch/codec/status_json.hpp"
@@ -47,12 +48,6 @@ bool is_tunnel(const Link& link, const Status& status) {
   return status.state == State::protected_ && status.tunnel && status.tunnel->interface == link.name;
 }
 
-/// The guests' ends of docker0 or virbr0 lead nowhere but to the guests.
-bool is_guest_port(const Link& link, const Links& links, std::optional<IfIndex> tunnel) {
-  const auto bridge = link.master ? links.find(*link.master) : links.end();
-  return bridge != links.end() && classify(bridge->second, links, tunnel) == LinkClass::internal;
-}
-
 /// The uids of "mark 0x6b73 or uid 0, 65534".
 std::vector<std::uint32_t> transport_users(const Status& status) {
   constexpr std::string_view introduction = "uid ";
@@ -69,7 +64,19 @@ std::vector<std::uint32_t> transport_users(const Status& status) {
   return users;
 }
 
-sense::LeakTrial trial_of(const Status& status, const Links& links) {
+/// What is enabled, as far as the classes of interfaces depend on it; root reads the state file.
+World world_of(const Paths& paths, const Links& links) {
+  const auto state = load_state(paths);
+  World world;
+  if (state && *state && (*state)->enabled) {
+    world.settings = (*state)->settings;
+  }
+  world.links = links;
+  return world;
+}
+
+sense::LeakTrial trial_of(const Status& status, const World& world) {
+  const Links& links = world.links;
   sense::LeakTrial trial;
   std::optional<IfIndex> trusted;
   for (const auto& [index, link] : links) {
@@ -79,8 +86,8 @@ sense::LeakTrial trial_of(const Status& status, const Links& links) {
     }
   }
   for (const auto& [index, link] : links) {
-    const bool may_leak = classify(link, links, trusted) == LinkClass::link && !is_tunnel(link, status);
-    if (link.up && may_leak && !is_guest_port(link, links, trusted)) {
+    const bool may_leak = decide::class_of(link, world, trusted) == LinkClass::link && !is_tunnel(link, status);
+    if (link.up && may_leak && !decide::is_guest_port(link, world, trusted)) {
       trial.links.push_back(link);
     }
   }
@@ -91,6 +98,24 @@ sense::LeakTrial trial_of(const Status& status, const Links& links) {
   trial.servers.insert(trial.servers.end(), pinned.begin(), pinned.end());
   trial.transport_users = transport_users(status);
   return trial;
+}
+
+/// A local network that the policy names is no leak. Names are asked nowhere on it, so only its own class is excused.
+void excuse_local_network(codec::LeakFindings& findings, const Policy& policy) {
+  for (auto& result : findings.results) {
+    const auto target = parse_ip_address(result.target);
+    if (result.verdict != codec::LeakVerdict::leaked || result.probe->id != "lan" || !target) {
+      continue;
+    }
+    for (const auto& lan : policy.lan) {
+      const bool named = std::any_of(lan.prefixes.begin(), lan.prefixes.end(),
+                                     [&](const Prefix& prefix) { return prefix.contains(*target); });
+      if (named) {
+        result.verdict = codec::LeakVerdict::not_applicable;
+        result.detail = fmt::format("the policy {} lets the local network be reached", policy.name);
+      }
+    }
+  }
 }
 
 constexpr const char* erase_line = "\r\x1b[K";
@@ -120,13 +145,15 @@ int run_test(const Paths& paths, Output output) {
   if (!links) {
     return report(links.error());
   }
-  const auto findings = sense::try_every_way_out(trial_of(*status, *links), progress_on_terminal());
+  const auto world = world_of(paths, *links);
+  auto findings = sense::try_every_way_out(trial_of(*status, world), progress_on_terminal());
   if (::isatty(STDERR_FILENO) != 0) {
     fmt::print(stderr, "{}", erase_line);
   }
   if (!findings) {
     return report(findings.error(), "Nothing is proved without a capture on every link.");
   }
+  excuse_local_network(*findings, world.settings.policy);
   print(output == Output::json ? codec::render_leak_json(*status, *findings)
                                : codec::render_leak_text(*status, *findings));
   return codec::count_leaks(*findings) == 0 && findings->lost_frames == 0 ? exit_done : exit_failed;

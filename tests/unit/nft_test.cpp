@@ -4,6 +4,7 @@
 #include "killswitch/codec/nft_dump.hpp"
 #include "killswitch/codec/nft_text.hpp"
 #include "support/catch.hpp"
+#include "support/golden.hpp"
 #include "support/nft_samples.hpp"
 
 #include <arpa/inet.h>
@@ -26,6 +27,7 @@ using namespace killswitch::codec;
 namespace {
 
 using samples::rule;
+using test::check_golden;
 
 /// Messages of one buffer with their sequence numbers.
 std::vector<nlmsghdr> headers_of(const std::vector<std::uint8_t>& bytes) {
@@ -71,21 +73,6 @@ std::size_t count_of(const Batch& batch, std::uint16_t type) {
   return static_cast<std::size_t>(std::count_if(headers.begin(), headers.end(), [&](const nlmsghdr& header) {
     return header.nlmsg_type == ((NFNL_SUBSYS_NFTABLES << 8U) | type);
   }));
-}
-
-std::string read_file(const std::string& path) {
-  std::ostringstream out;
-  out << std::ifstream{path}.rdbuf();
-  return out.str();
-}
-
-/// KILLSWITCH_UPDATE_GOLDEN=1 writes the files anew; the difference is then for review.
-void check_golden(const std::string& name, const std::string& text) {
-  const std::string path = std::string{PROJECT_ROOT} + "/tests/golden/" + name;
-  if (std::getenv("KILLSWITCH_UPDATE_GOLDEN") != nullptr) {
-    std::ofstream{path} << text;
-  }
-  CHECK(text == read_file(path));
 }
 
 }  // namespace
