@@ -48,6 +48,12 @@ def _answers(node: Node, address: str) -> bool:
     return node.attempt("ping", "-n", "-q", "-c", "1", "-W", "1", address).returncode == 0
 
 
+def _is_neighbour(node: Node, address: str) -> bool:
+    """Somebody on the link says that the address is there; asks by sending."""
+    node.attempt("ping", "-n", "-q", "-c", "1", "-W", "0.2", address)
+    return "lladdr" in node.attempt("ip", "neighbour", "show", address).stdout
+
+
 # -- a local network -----------------------------------------------------------------------------------------------------
 
 
@@ -64,6 +70,7 @@ def _is_local(packet: Packet) -> bool:
 def _hostile_lease(trial: Trial) -> Iterator[None]:
     """What a lease of a hostile network does: a public prefix, of which the destination is part, is on the link."""
     trial.lab.ap.sysctl("ipv4/conf/wlan0/proxy_arp", 1)
+    trial.lab.ap.sysctl("ipv4/neigh/wlan0/proxy_delay", 0)  # else it answers after up to 0.8 s, chosen at random
     trial.laptop.node.ip(f"address add 203.0.113.50/24 dev {a.LINK}")
     yield
     trial.laptop.node.ip(f"address delete 203.0.113.50/24 dev {a.LINK}")
@@ -74,6 +81,7 @@ def laptop_lan(trial: Trial) -> None:
     """The local network can be used, but not for names; a public prefix that a hostile network hands out cannot."""
     trial.control()
     with _hostile_lease(trial):
+        until(f"{a.HOST} is a neighbour on the link", lambda: _is_neighbour(trial.laptop.node, a.HOST))
         trial.control("control, public prefix on the link", words=("udp4", "tcp4", "icmp4"))
     _serve(trial.lab.ap, 631)
     _serve(trial.laptop.node, 8080)
