@@ -7,6 +7,7 @@
 #include "killswitch/os/service_manager.hpp"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <unistd.h>
 #include <csignal>
 #include <cstdio>
@@ -20,6 +21,13 @@ int fail_to_start(const Error& error) {
   os::log(os::LogLevel::error, "killswitchd cannot run: " + error.message() +
                                    ". What the kernel holds stays in force; way back: `killswitch disable --offline`");
   return 1;
+}
+
+/// A daemon that is always there gives back what it does not need: glibc would keep what a burst of events took.
+void keep_memory_small() {
+  ::mallopt(M_TOP_PAD, 4096);
+  ::mallopt(M_TRIM_THRESHOLD, 32768);
+  ::mallopt(M_MMAP_THRESHOLD, 65536);
 }
 
 int run() {
@@ -82,5 +90,6 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "killswitchd: must run as root (CAP_NET_ADMIN): start it with `systemctl start killswitchd`\n");
     return 4;
   }
+  keep_memory_small();
   return run();
 }
