@@ -40,6 +40,8 @@ def offline(trial: Trial) -> None:
     daemon.kill()
     bus.kill()
     trial.every_probe_refused("daemon and bus dead")
+    status = trial.laptop.status()
+    trial.expect(status["state"] == "blocked" and not status["enforced"], "status says locked, and not verified: nobody computed anything to compare with")
     trial.laptop.killswitch("disable", "--offline")
     _given_back(trial)
 
