@@ -17,8 +17,11 @@ from lab.topology import PYTHON
 from lab.trial import Trial, case
 from lab.waiting import LabError, until
 
+from .leak_classes_common import Way, datagram, shown_closed, shown_open
+
 _NAME_PORTS = {53, 137, 138, 139, 853, 5353, 5355}
 _ROUTED = ("udp4-route", "udp6-route", "tcp4-route", "tcp6-route", "icmp4-route", "icmp6-route", "dns4-public-route")
+_HOSTILE_PREFIX, _HOSTILE_ROUTER = "203.0.113.0/26", "203.0.113.33"
 _LAN, _LAN_ROUTER, _LAN_ROUTER6 = "lan0", "10.7.0.1", "2001:db8:70::1"
 
 
@@ -68,21 +71,62 @@ def _is_local(packet: Packet) -> bool:
 
 @contextmanager
 def _hostile_lease(trial: Trial) -> Iterator[None]:
-    """What a lease of a hostile network does: a public prefix, of which the destination is part, is on the link."""
-    trial.lab.ap.sysctl("ipv4/conf/wlan0/proxy_arp", 1)
-    trial.lab.ap.sysctl("ipv4/neigh/wlan0/proxy_delay", 0)  # else it answers after up to 0.8 s, chosen at random
-    trial.laptop.node.ip(f"address add 203.0.113.50/24 dev {a.LINK}")
+    """The access point turns hostile, and the laptop takes a lease of it by DHCP.
+
+    The lease puts a public prefix on the link, of which a host of the internet is part (TunnelCrack, LocalNet), and
+    brings routes for the rest (TunnelVision, option 121); proxy ARP answers for the host, as an attacker would.
+    """
+    ap, laptop = trial.lab.ap, trial.laptop.node
+    ap.sysctl("ipv4/conf/wlan0/proxy_arp", 1)
+    ap.sysctl("ipv4/neigh/wlan0/proxy_delay", 0)  # else it answers after up to 0.8 s, chosen at random
+    ap.ip(f"address add {_HOSTILE_ROUTER}/26 dev wlan0", f"route add {a.HOST}/32 via 192.0.2.1")
+    trial.lab.internet.ip(f"route add {_HOSTILE_PREFIX} via 192.0.2.2")
+    routes = f"{a.PUBLIC_DNS}/32,{_HOSTILE_ROUTER},0.0.0.0/0,{_HOSTILE_ROUTER}"
+    trial.lab.serve_addresses(
+        "--dhcp-range=203.0.113.50,203.0.113.60,255.255.255.192,2m",
+        f"--dhcp-option=option:classless-static-route,{routes}",
+        f"--dhcp-leasefile={STORAGE}/hostile-leases",
+    )
+    trial.lab.take_lease()
+    link = laptop.run("ip", "route", "show", "dev", a.LINK)
+    trial.expect(
+        _HOSTILE_PREFIX in link and a.PUBLIC_DNS in link, "the lease put a public prefix and a route on the link"
+    )
     yield
-    trial.laptop.node.ip(f"address delete 203.0.113.50/24 dev {a.LINK}")
+    trial.lab.serve_addresses()
+    ap.ip(f"address delete {_HOSTILE_ROUTER}/26 dev wlan0", f"route delete {a.HOST}/32 via 192.0.2.1")
+    trial.lab.internet.ip(f"route delete {_HOSTILE_PREFIX} via 192.0.2.2")
+    laptop.ip(f"route delete {a.PUBLIC_DNS}/32 dev {a.LINK}")
+    trial.lab.take_lease()
+
+
+def _hostile_ways(trial: Trial) -> list[Way]:
+    """What plain programs send, on the way that the routes say: to the prefix on the link, and by option 121."""
+    node = trial.laptop.node
+    return [
+        Way("localnet", datagram(node, "localnet", a.HOST)),
+        Way("dhcp-route", datagram(node, "dhcp-route", a.PUBLIC_DNS)),
+        Way("dhcp-route-dns", datagram(node, "dhcp-route-dns", a.PUBLIC_DNS, 53)),
+    ]
+
+
+def _control_hostile_lease(trial: Trial) -> None:
+    """Without the kill switch the lease takes traffic out of a tunnel that stands."""
+    client = trial.laptop.openvpn()
+    ways = _hostile_ways(trial)
+    route = trial.laptop.node.run("ip", "route", "get", a.HOST)
+    trial.expect("dev tun0" in route, "control: before the lease the tunnel carries it")
+    with _hostile_lease(trial):
+        until(f"{a.HOST} is a neighbour on the link", lambda: _is_neighbour(trial.laptop.node, a.HOST))
+        shown_open(trial, ways, "control, plain OpenVPN, hostile lease")
+    client.kill()
 
 
 @case("laptop-lan")
 def laptop_lan(trial: Trial) -> None:
-    """The local network can be used, but not for names; a public prefix that a hostile network hands out cannot."""
+    """The local network can be used, but not for names; a public prefix that a hostile DHCP server hands out cannot."""
     trial.control()
-    with _hostile_lease(trial):
-        until(f"{a.HOST} is a neighbour on the link", lambda: _is_neighbour(trial.laptop.node, a.HOST))
-        trial.control("control, public prefix on the link", words=("udp4", "tcp4", "icmp4"))
+    _control_hostile_lease(trial)
     _serve(trial.lab.ap, 631)
     _serve(trial.laptop.node, 8080)
     laptop = trial.lab.link_address()
@@ -97,11 +141,13 @@ def laptop_lan(trial: Trial) -> None:
         trial.expect(not _gets_page(trial.lab.ap, laptop, 8080), "the access point does not reach the laptop")
         with trial.no_leaks(f"{state}, every probe"), trial.storm():
             trial.for_seconds(trial.times(2, 20))
-        with _hostile_lease(trial):
-            with trial.no_leaks(f"{state}, public prefix on the link"), trial.storm(words=("udp4", "tcp4", "icmp4")):
+        with trial.no_leaks(f"{state}, a hostile lease is taken"), _hostile_lease(trial):
+            shown_closed(trial, _hostile_ways(trial), f"{state}, hostile lease")
+            with trial.storm(words=("udp4", "tcp4", "icmp4")):
                 trial.for_seconds(trial.times(1, 10))
         if state == "locked":
             trial.laptop.connect()
+    trial.laptop.wait_state("protected")
     trial.tunnel_works()
 
 

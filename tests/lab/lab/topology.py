@@ -27,6 +27,7 @@ class Lab:
     def __init__(self, ipv6: bool = True) -> None:
         self.ipv6 = ipv6
         self.vpn_server: Process | None = None
+        self._access_point: Process | None = None
         self._tunnel_dns: Process | None = None
         keys = threading.Thread(target=pki.make, args=(STORAGE / "pki",))
         keys.start()
@@ -35,7 +36,7 @@ class Lab:
             kernel.mount("sysfs", "/sys", "sysfs")
         self._connect()
         self._start_internet()
-        self._start_access_point()
+        self.serve_addresses()
         keys.join()
         self.start_vpn_server()
         self._bring_up_laptop()
@@ -99,17 +100,21 @@ class Lab:
         hosts = self.internet.start("hosts", [*PYTHON, str(HERE / "hosts.py")])
         hosts.wait_for("ready")
 
-    def _start_access_point(self) -> None:
-        """DHCP, DNS and (with IPv6) router advertisements, all from one dnsmasq."""
+    def serve_addresses(self, *pool: str) -> None:
+        """DHCP, DNS and (with IPv6) router advertisements, all from one dnsmasq of the access point, started anew.
+
+        @param pool dnsmasq's options about the addresses that it hands out, and what it tells with them
+        """
+        if self._access_point is not None:
+            self._access_point.kill()
         network = a.AP6_PREFIX.split("/")[0]
         advertise = ["--enable-ra", f"--dhcp-range={network},ra-only", "--ra-param=wlan0,high,10,1800"]
-        self._dnsmasq(
+        self._access_point = self._dnsmasq(
             self.ap,
             "wlan0",
-            "--dhcp-range=192.168.43.100,192.168.43.199,2m",
+            *(pool or ("--dhcp-range=192.168.43.100,192.168.43.199,2m", f"--dhcp-leasefile={STORAGE}/leases")),
             "--dhcp-authoritative",
             "--no-ping",
-            f"--dhcp-leasefile={STORAGE}/leases",
             *(advertise if self.ipv6 else []),
             f"--host-record={a.SERVER_NAME},{a.SERVER},{a.SERVER6}",
             f"--address=/{a.WHO}/{a.WHO_AP}",
@@ -126,10 +131,13 @@ class Lab:
             ],
         )
 
-    def start_vpn_server(self) -> None:
-        """A dual-stack OpenVPN server, and the DNS server inside its tunnel."""
+    def start_vpn_server(self, tunnel6: bool = True) -> None:
+        """A dual-stack OpenVPN server, and the DNS server inside its tunnel.
+
+        @param tunnel6 whether the tunnel carries IPv6 as well
+        """
         profile = STORAGE / "server.conf"
-        profile.write_text(_server_profile(STORAGE / "pki"))
+        profile.write_text(_server_profile(STORAGE / "pki", tunnel6))
         self.vpn_server = self.vpn.start("openvpn-server", ["openvpn", "--config", str(profile)])
         self.vpn_server.wait_for("Initialization Sequence Completed")
         if self._tunnel_dns is None:  # it stays when the server goes, and follows the interface
@@ -166,6 +174,7 @@ class Lab:
         """udhcpc, as long as the link is up."""
         script = HERE / "dhcp-script.sh"
         command = ["busybox", "udhcpc", "-f", "-i", a.LINK, "-s", str(script), "-t", "20", "-T", "1", "-A", "1"]
+        command += ["-O", "staticroutes"]  # option 121, which every desktop asks for
         self.dhcp_client = self.laptop.start("dhcp-client", command)
 
     def _wait_for_addresses(self) -> None:
@@ -187,6 +196,12 @@ class Lab:
         os.kill(self.dhcp_client.pid, signal.SIGUSR1)
         until("the DHCP lease is renewed", lambda: self.dhcp_client.log().count("event renew") > before)
 
+    def take_lease(self) -> None:
+        """The DHCP client begins anew, as when the laptop roams: its lease is what the access point hands out now."""
+        self.dhcp_client.kill()
+        self._start_dhcp_client()
+        self.dhcp_client.wait_for("event bound", 20)
+
     def link_address(self) -> str:
         """The laptop's IPv4 address on the link, or nothing."""
         return self._address("-4")
@@ -200,7 +215,9 @@ class Lab:
         return words[2].split("/")[0] if len(words) > 2 else ""
 
 
-def _server_profile(keys: Path) -> str:
+def _server_profile(keys: Path, tunnel6: bool) -> str:
+    ipv6 = f'server-ipv6 {a.TUNNEL6_PREFIX}\npush "redirect-gateway def1 ipv6"'
+    ipv4_only = 'push "redirect-gateway def1"'
     return f"""\
 dev tun0
 proto udp6
@@ -208,8 +225,7 @@ port {a.SERVER_PORT}
 multihome
 topology subnet
 server 192.168.255.0 255.255.255.0
-server-ipv6 {a.TUNNEL6_PREFIX}
-push "redirect-gateway def1 ipv6"
+{ipv6 if tunnel6 else ipv4_only}
 push "dhcp-option DNS {a.TUNNEL_DNS}"
 keepalive 1 5
 explicit-exit-notify 0
