@@ -95,7 +95,8 @@ decide::Way way_of(const codec::PacketText& asked) {
     case codec::Direction::forward: return decide::Way::forwarded;
     case codec::Direction::out: break;
   }
-  const bool frame = asked.packet_socket || asked.packet.ether_type != 0;
+  // The kernel cuts a packet behind postrouting: of its later fragments only egress is met.
+  const bool frame = asked.packet_socket || asked.packet.ether_type != 0 || asked.packet.fragment_offset != 0;
   return frame ? decide::Way::packet_socket : decide::Way::sent;
 }
 
@@ -131,10 +132,17 @@ Result<decide::Journey> place(const codec::PacketText& asked, const Links& links
   return journey;
 }
 
+/// Where it was decided: the last hook at which a rule had something to say.
+const decide::Evaluation& decisive(const decide::Trace& trace) {
+  const auto last = std::find_if(trace.rbegin(), trace.rend(),
+                                 [](const decide::Stop& stop) { return !stop.evaluation.path.empty(); });
+  return last == trace.rend() ? trace.back().evaluation : last->evaluation;
+}
+
 /// The guarantees that the rules on the way to the last verdict cite, in their order.
 std::vector<Guarantee> cited(const decide::Trace& trace) {
   std::vector<Guarantee> found;
-  for (const auto& step : trace.back().evaluation.path) {
+  for (const auto& step : decisive(trace).path) {
     const auto citation = std::string_view{step.comment}.substr(0, step.comment.find(':'));
     for (const auto& guarantee : guarantees) {
       const auto at = citation.find(guarantee.name);
@@ -152,6 +160,9 @@ std::vector<Guarantee> cited(const decide::Trace& trace) {
 
 std::string_view conclusion(const decide::Journey& journey, const decide::Trace& trace) {
   const auto verdict = name_of(trace.back().evaluation.verdict);
+  if (verdict == "accept" && journey.way == decide::Way::sent && journey.packet.oif == loopback_ifindex) {
+    return "It stays in this machine, and arrives";
+  }
   if (verdict == "accept") {
     return journey.way == decide::Way::received ? "It comes in" : "It leaves";
   }
@@ -200,6 +211,25 @@ std::string as_text(const decide::Journey& journey, const decide::Trace& trace) 
   return text + fmt::format("{}\n", conclusion(journey, trace));
 }
 
+/// What else one should know about the answer.
+void print_notes(const codec::PacketText& asked, const decide::Journey& journey, bool without_rules) {
+  constexpr std::uint32_t rtn_unicast = 1;
+  if (without_rules) {
+    print_note("The kernel holds no rules of the kill switch: it is disabled. See: killswitch enable --help");
+    return;
+  }
+  if (asked.packet.fragment_offset != 0) {
+    print_note("What a fragment behind the first carries is not known: it is taken not to look like a header.");
+  }
+  if (asked.packet.fragment_offset != 0 && asked.direction == codec::Direction::out) {
+    print_note("The kernel cuts packets behind postrouting: without 'fragment' it says what became of the whole one.");
+  }
+  if (asked.direction == codec::Direction::in && journey.packet.fib_type == rtn_unicast) {
+    print_note(
+        fmt::format("{} is no address of {} (see: ip address).", to_string(journey.packet.destination), asked.in));
+  }
+}
+
 }  // namespace
 
 int run_explain(const std::string& text, Output output) {
@@ -227,8 +257,8 @@ int run_explain(const std::string& text, Output output) {
   }
   const auto trace = decide::trace(*held, *journey);
   print(output == Output::json ? as_json(text, *journey, trace) : as_text(*journey, trace));
-  if (asked->packet.fragment_offset != 0 && output == Output::text) {
-    print_note("What a fragment behind the first carries is not known: it is taken not to look like a header.");
+  if (output == Output::text) {
+    print_notes(*asked, *journey, held->tables.empty());
   }
   return exit_done;
 }

@@ -30,7 +30,7 @@ std::vector<PolicyFile> list_policies(const Paths& paths) {
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator{directory, error}) {
       const auto& path = entry.path();
-      if (path.extension() == suffix && path.stem() != "policy.schema") {
+      if (path.extension() == suffix && path.stem().extension() != ".schema") {
         found.emplace(path.stem(), path);
       }
     }

@@ -8,7 +8,9 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
+#include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -283,4 +285,34 @@ TEST_CASE("the report as JSON") {
                                               {"target", "224.0.0.251"}}));
   CHECK(json["results"][3]["family"] == "none");
   CHECK(json["results"][3]["verdict"] == "not_applicable");
+}
+
+// Not a validator: the schema names every key and every word that is written, and requires no other key.
+TEST_CASE("the report and its schema name the same keys and words") {
+  std::ifstream stream{std::string{PROJECT_ROOT} + "/policies/test.schema.json"};
+  const auto schema = nlohmann::json::parse(stream, nullptr, false);
+  REQUIRE_FALSE(schema.is_discarded());
+  const auto document = nlohmann::json::parse(codec::render_leak_json(status(model::State::blocked), findings()));
+  const auto same_keys = [](const nlohmann::json& object, const nlohmann::json& described) {
+    CHECK(object.size() == described.at("properties").size());
+    for (const auto& [key, value] : object.items()) {
+      INFO(key);
+      CHECK(described.at("properties").contains(key));
+      const auto& property = described.at("properties").at(key);
+      if (property.contains("enum")) {
+        const auto& words = property.at("enum");
+        CHECK(std::find(words.begin(), words.end(), value) != words.end());
+      }
+    }
+    for (const auto& key : described.at("required")) {
+      INFO(key);
+      CHECK(object.contains(key.get<std::string>()));
+    }
+  };
+  const auto& properties = schema.at("properties");
+  same_keys(document, schema);
+  same_keys(document.at("skipped").at(0), properties.at("skipped").at("items"));
+  for (const auto& result : document.at("results")) {
+    same_keys(result, properties.at("results").at("items"));
+  }
 }

@@ -1,16 +1,6 @@
 // What came of the ways out that were tried: the table for people, and JSON.
 //
-// `killswitch test --json` prints
-//   {"version": 1, "state": "protected", "enforced": true,
-//    "links": ["wlo1"],                                   the links that were tried
-//    "skipped": [{"link": "eth0", "reason": "no carrier"}],
-//    "results": [{"class": "mdns", "link": "wlo1", "family": "ipv4", "verdict": "stopped", "detail": "…",
-//                 "target": "224.0.0.251"}],
-//    "leaked": 0,                                         how many results say "leaked"
-//    "lost_frames": 0}                                    frames that the capture could not take: not 0, nothing is
-//    proved
-// verdict: "stopped" (tried, and no frame left), "leaked" (a frame left a link), "not_applicable" (could not be tried).
-// family: "ipv4", "ipv6", or "none" for frames without IP. target: may be empty. Fields may be added, never renamed.
+// `killswitch test --json` prints what policies/test.schema.json describes. Fields may be added, never renamed.
 #pragma once
 
 #include "killswitch/codec/leak_probe.hpp"
