@@ -260,6 +260,7 @@ def main() -> int:
     parser.add_argument("--bin-dir", type=Path, required=True, help="where killswitch and killswitchd are")
     parser.add_argument("--rounds", type=int, default=60, help="of each comparison (default: 60)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--idle-seconds", type=float, help=argparse.SUPPRESS)  # daemon_bench.py's; run.sh tells both
     arguments = parser.parse_args()
     return sandbox.run(lambda: _inside(arguments))
 

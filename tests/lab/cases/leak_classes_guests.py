@@ -1,4 +1,4 @@
-"""Machines behind the laptop, and devices that share its link (leak classes 18-21, 39, 40)."""
+"""Machines behind the laptop, and devices that share its link (leak classes 18-20, 39, 40)."""
 
 import os
 import socket
@@ -20,6 +20,10 @@ _GUEST_MAC = "02:00:00:00:43:77"
 
 _TRANSLATION = f"""
 table ip foreign {{
+  chain in {{
+    type nat hook prerouting priority -100
+    ip daddr 172.21.0.1 udp dport 4800 dnat to {a.HOST}:9
+  }}
   chain out {{
     type nat hook postrouting priority 100
     ip saddr 172.21.0.0/16 oifname "{a.LINK}" masquerade
@@ -115,6 +119,7 @@ def leak_guests(trial: Trial) -> None:
     ways = [
         Way("docker-routed", datagram(routed, "docker-routed", a.HOST)),
         Way("docker-nat", datagram(translated, "docker-nat", a.HOST)),
+        Way("docker-dnat", datagram(translated, "docker-dnat", "172.21.0.1", 4800)),
         Way("docker-dns", datagram(translated, "docker-dns", a.AP, 53)),
         Way("nspawn", datagram(plain, "nspawn", a.HOST)),
         Way("macvlan", datagram(mac_guest, "macvlan", a.HOST)),
