@@ -61,6 +61,21 @@ void check_hook(const Table& table, Hook hook, Violations& found) {
   }
 }
 
+/// A filter that stands before NAT does not see where a packet really goes.
+void check_priority(const Chain& chain, Violations& found) {
+  constexpr std::int32_t destination_nat = -100;
+  constexpr std::int32_t source_nat = 100;
+  if (!chain.base || chain.base->type != ChainType::filter) {
+    return;
+  }
+  const auto hook = chain.base->hook;
+  const bool early = (hook == Hook::postrouting && chain.base->priority <= source_nat) ||
+                     ((hook == Hook::output || hook == Hook::forward) && chain.base->priority <= destination_nat);
+  if (early) {
+    found.push_back(fmt::format("G1: the chain {} stands before NAT", chain.name));
+  }
+}
+
 /// One packet for each way out that a link must not be.
 std::vector<Probe> leak_probes() {
   constexpr std::uint8_t udp = 17;
@@ -234,6 +249,7 @@ Violations audit_structure(const Ruleset& ruleset) {
     if (chain.base && chain.base->type == ChainType::filter && !ends_in_drop(chain)) {
       found.push_back(fmt::format("the chain {} does not end in an unconditional drop", chain.name));
     }
+    check_priority(chain, found);
     for (const auto& rule : chain.rules) {
       if (!cites_guarantee(rule)) {
         found.push_back(fmt::format("a rule in {} cites no guarantee: '{}'", chain.name, rule.comment));
@@ -263,6 +279,7 @@ Violations audit(const Ruleset& ruleset, const World& world) {
   }
   check_input(ruleset, world, ways, found);
   check_forwarding(ruleset, world, ways, found);
+  check_edges(ruleset, world, ways, found);
   return found;
 }
 

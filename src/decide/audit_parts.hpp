@@ -35,6 +35,9 @@ inline constexpr model::IfIndex unknown_interface{0x7fffffff};
 /// the transport.
 [[nodiscard]] bool may_leave(const model::World& world, const WayOut& way, const model::Packet& packet);
 
+/// The same for `packet` of another computer: whether what the policy names, or the transport, lets it in by `way`.
+[[nodiscard]] bool may_enter(const model::World& world, const WayOut& way, const model::Packet& packet);
+
 /// One packet to each side of every allowance of the policy.
 [[nodiscard]] std::vector<Probe> allowance_probes(const model::World& world);
 
@@ -46,5 +49,10 @@ void check_input(const model::Ruleset& ruleset, const model::World& world, const
 /// resolvers alone.
 void check_forwarding(const model::Ruleset& ruleset, const model::World& world, const std::vector<WayOut>& ways,
                       Violations& found);
+
+/// What stands right beside what must pass: upkeep, the transport, the tunnel and answers with one thing about them
+/// that is not so.
+void check_edges(const model::Ruleset& ruleset, const model::World& world, const std::vector<WayOut>& ways,
+                 Violations& found);
 
 }  // namespace killswitch::decide

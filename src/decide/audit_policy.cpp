@@ -151,32 +151,6 @@ void probe_endpoint(const Endpoint& endpoint, std::vector<Probe>& probes) {
       {"another protocol of a named server", packet_to(endpoint.address, protocol == udp ? tcp : udp, port)});
 }
 
-/// Whether what the policy names lets `packet` of another computer in by `way`.
-bool may_enter(const World& world, const WayOut& way, const Packet& packet) {
-  const auto& policy = world.settings.policy;
-  Packet reversed = packet;
-  std::swap(reversed.source, reversed.destination);
-  std::swap(reversed.source_port, reversed.destination_port);
-  if (way.link_class == LinkClass::link && (is_transport(world, reversed) || is_to_named_endpoint(policy, reversed))) {
-    return true;
-  }
-  if (way.link_class == LinkClass::lan && policy.router.dns && has_ports(packet) &&
-      packet.destination_port == Port{53}) {
-    return true;
-  }
-  for (const auto& service : policy.inbound) {
-    if (is_named(service.links, way.name) && lies_in(service.from, packet.source) &&
-        is_of(service, packet, packet.destination_port)) {
-      return true;
-    }
-  }
-  return std::any_of(policy.lan.begin(), policy.lan.end(), [&](const LanAccess& lan) {
-    const bool answer = (packet.protocol == tcp && !asks_for_connection(packet)) ||
-                        (packet.protocol == udp && packet.destination_port >= Port{ephemeral});
-    return answer && is_named(lan.links, way.name) && lies_in(lan.prefixes, packet.source);
-  });
-}
-
 Packet request_from(const IpAddress& source, std::uint8_t protocol, std::uint16_t port) {
   Packet packet = packet_to(source, protocol, port);
   std::swap(packet.source, packet.destination);
@@ -296,6 +270,31 @@ bool may_leave(const World& world, const WayOut& way, const Packet& packet) {
          std::any_of(policy.lan.begin(), policy.lan.end(), [&](const LanAccess& lan) {
            return is_named(lan.links, way.name) && lies_in(lan.prefixes, packet.destination);
          });
+}
+
+bool may_enter(const World& world, const WayOut& way, const Packet& packet) {
+  const auto& policy = world.settings.policy;
+  Packet reversed = packet;
+  std::swap(reversed.source, reversed.destination);
+  std::swap(reversed.source_port, reversed.destination_port);
+  if (way.link_class == LinkClass::link && (is_transport(world, reversed) || is_to_named_endpoint(policy, reversed))) {
+    return true;
+  }
+  if (way.link_class == LinkClass::lan && policy.router.dns && has_ports(packet) &&
+      packet.destination_port == Port{53}) {
+    return true;
+  }
+  for (const auto& service : policy.inbound) {
+    if (is_named(service.links, way.name) && lies_in(service.from, packet.source) &&
+        is_of(service, packet, packet.destination_port)) {
+      return true;
+    }
+  }
+  return std::any_of(policy.lan.begin(), policy.lan.end(), [&](const LanAccess& lan) {
+    const bool answer = (packet.protocol == tcp && !asks_for_connection(packet)) ||
+                        (packet.protocol == udp && packet.destination_port >= Port{ephemeral});
+    return answer && is_named(lan.links, way.name) && lies_in(lan.prefixes, packet.source);
+  });
 }
 
 std::vector<Probe> allowance_probes(const World& world) {
