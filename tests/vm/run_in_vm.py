@@ -31,8 +31,8 @@ def main() -> int:
     began = time.monotonic()
     try:
         kernel = kernels.fetch(arguments.kernel, machine.cache_folder())
-        start = Path(__file__).resolve().parent / "guest" / "init"
-        archive = initramfs.make(kernel, start, arguments.command, Path.cwd(), {"HOME": "/root", **settings})
+        guest = Path(__file__).resolve().parent / "guest"
+        archive = initramfs.make(kernel, guest, arguments.command, Path.cwd(), {"HOME": "/root", **settings})
         status = machine.boot(kernel, archive, arguments.seconds, arguments.memory)
     except kernels.VmError as error:
         print(f"vm: {error}", file=sys.stderr)

@@ -51,10 +51,10 @@ class Archive:
         self._bytes += bytes(-len(self._bytes) % 4)
 
 
-def make(kernel: Kernel, start: Path, command: Sequence[str], directory: Path, settings: Mapping[str, str]) -> bytes:
+def make(kernel: Kernel, guest: Path, command: Sequence[str], directory: Path, settings: Mapping[str, str]) -> bytes:
     """The archive for one run.
 
-    @param start     the script that is process 1
+    @param guest     the folder with the scripts that run inside
     @param command   what is run in the machine, in `directory`
     @param settings  its environment
     """
@@ -67,9 +67,11 @@ def make(kernel: Kernel, start: Path, command: Sequence[str], directory: Path, s
         archive.add(str(file.relative_to("/")), file.read_bytes(), _EXECUTABLE)
     order = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
     order += [f"cd {shlex.quote(str(directory))}", shlex.join(command)]
-    archive.add("command", "\n".join(order).encode() + b"\n")
-    archive.add("tree", str(kernel.tree).encode())
-    archive.add("init", start.read_bytes(), _EXECUTABLE)
+    archive.add("vm/command", "\n".join(order).encode() + b"\n")
+    archive.add("vm/tree", str(kernel.tree).encode())
+    archive.add("init", (guest / "init").read_bytes(), _EXECUTABLE)
+    for script in ("start", "modprobe"):
+        archive.add(f"vm/{script}", (guest / script).read_bytes(), _EXECUTABLE)
     return archive.finish()
 
 

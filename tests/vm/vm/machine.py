@@ -11,7 +11,7 @@ from pathlib import Path
 from .kernels import Kernel, VmError
 
 _STATUS_BASE = 64
-"""Added by guest/init: qemu turns a value v that the guest writes to the device into exit status 2v + 1."""
+"""Added by guest/start: qemu turns a value v that the guest writes to the device into exit status 2v + 1."""
 
 _KERNEL_OPTIONS = (
     "console=ttyS0", "quiet", "loglevel=4", "panic=-1", "nokaslr", "mitigations=off", "random.trust_cpu=on",
