@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -29,6 +30,7 @@ def run_case(case: Case, binaries: Path, long: bool) -> int:
     began = time.monotonic()
     trial = None
     try:
+        _load_modules(case.modules)
         trial = Trial(binaries, case.ipv6, long)
         case.run(trial)
     except LabError as error:
@@ -40,6 +42,16 @@ def run_case(case: Case, binaries: Path, long: bool) -> int:
         return 0
     _show_evidence(trial)
     return 1
+
+
+def _load_modules(modules: Sequence[str]) -> None:
+    """Loads modules of the kernel with the program that the kernel itself would run."""
+    loader = Path("/proc/sys/kernel/modprobe").read_text().strip()
+    for module in modules:
+        if Path("/sys/module", module).exists():
+            continue
+        if not Path(loader).exists() or subprocess.run([loader, module], check=False).returncode != 0:
+            raise LabError(f"this kernel has no module {module}: tests/vm/run_in_vm.py runs the case on one that has")
 
 
 def _show_evidence(trial: Trial | None) -> None:

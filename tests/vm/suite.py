@@ -9,6 +9,7 @@ kernel that has the modules.
 import argparse
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,7 +45,8 @@ def _kernel_test(program: Path, name: str) -> Callable[[], bool]:
 
     def run() -> bool:
         done = subprocess.run(
-            ["unshare", "--net", "--", program, words], capture_output=True, text=True, check=False, timeout=300
+            ["unshare", "--net", "--", program, words], capture_output=True, text=True, check=False, timeout=300,
+            cwd=tempfile.gettempdir(),
         )
         passed = done.returncode == 0 and "No test" not in done.stdout
         if not passed:

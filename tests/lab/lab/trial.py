@@ -120,22 +120,28 @@ class Trial:
 
 @dataclass(frozen=True)
 class Case:
-    """A case and what it needs."""
+    """A case and what it needs; `modules` are of the kernel, and not every kernel has them."""
 
     name: str
     run: Callable[[Trial], None]
     ipv6: bool
+    modules: tuple[str, ...]
     text: str
 
 
 CASES: dict[str, Case] = {}
 
 
-def case(name: str, ipv6: bool = True) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
-    """Registers a function as a case; its docstring says what is shown."""
+def case(
+    name: str, ipv6: bool = True, modules: Sequence[str] = ()
+) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
+    """Registers a function as a case; its docstring says what is shown.
+
+    @param modules  modules of the kernel that it needs; a case with some is run by tests/vm, not by ctest directly
+    """
 
     def register(function: Callable[[Trial], None]) -> Callable[[Trial], None]:
-        CASES[name] = Case(name, function, ipv6, (function.__doc__ or "").strip().split("\n")[0])
+        CASES[name] = Case(name, function, ipv6, tuple(modules), (function.__doc__ or "").strip().split("\n")[0])
         return function
 
     return register
