@@ -10,11 +10,13 @@ readonly BUILD=(
 )
 # what the kill switch works with, and what the laboratory is made of
 readonly RUN=(openvpn nftables iproute2 iputils-ping dbus python3 dnsmasq-base busybox openssl binutils util-linux)
+# virtual machines with other kernels, and what is tested in them alone
+readonly VM=(qemu-system-x86 kmod conntrack wireguard-tools)
 
 usage() {
 	cat <<-END
 		usage: sudo packaging/install-dependencies.sh
-		Installs, with apt-get: ${BUILD[*]} ${RUN[*]}
+		Installs, with apt-get: ${BUILD[*]} ${RUN[*]} ${VM[*]}
 	END
 }
 
@@ -34,8 +36,8 @@ main() {
 	?*) usage >&2 && exit 2 ;;
 	esac
 	command -v apt-get >/dev/null ||
-		fail "this is not Debian. Install the equivalents of these packages, then go on without it: ${BUILD[*]} ${RUN[*]}"
-	for package in "${BUILD[@]}" "${RUN[@]}"; do
+		fail "this is not Debian. Install the equivalents of these packages, then go on without it: ${BUILD[*]} ${RUN[*]} ${VM[*]}"
+	for package in "${BUILD[@]}" "${RUN[@]}" "${VM[@]}"; do
 		installed "$package" || missing+=("$package")
 	done
 	[ ${#missing[@]} -gt 0 ] || return 0

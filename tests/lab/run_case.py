@@ -30,7 +30,6 @@ def run_case(case: Case, binaries: Path, long: bool) -> int:
     began = time.monotonic()
     trial = None
     try:
-        _load_modules(case.modules)
         trial = Trial(binaries, case.ipv6, long)
         case.run(trial)
     except LabError as error:
@@ -45,12 +44,13 @@ def run_case(case: Case, binaries: Path, long: bool) -> int:
 
 
 def _load_modules(modules: Sequence[str]) -> None:
-    """Loads modules of the kernel with the program that the kernel itself would run."""
-    loader = Path("/proc/sys/kernel/modprobe").read_text().strip()
+    """Loads modules of the kernel with the program that the kernel itself would run (not to be found in a sandbox)."""
+    setting = Path("/proc/sys/kernel/modprobe")
+    loader = setting.read_text().strip() if setting.exists() else ""
     for module in modules:
         if Path("/sys/module", module).exists():
             continue
-        if not Path(loader).exists() or subprocess.run([loader, module], check=False).returncode != 0:
+        if not loader or not Path(loader).exists() or subprocess.run([loader, module], check=False).returncode != 0:
             raise LabError(f"this kernel has no module {module}: tests/vm/run_in_vm.py runs the case on one that has")
 
 
@@ -91,6 +91,11 @@ def main() -> int:
     binaries = arguments.bin_dir.resolve()
     if arguments.case == "shell":
         return sandbox.run(lambda: shell(binaries), terminal=True)
+    try:
+        _load_modules(CASES[arguments.case].modules)
+    except LabError as error:
+        print(f"lab: {arguments.case}: FAILED: {error}")
+        return 1
     return sandbox.run(lambda: run_case(CASES[arguments.case], binaries, arguments.long))
 
 

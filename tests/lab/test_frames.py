@@ -153,7 +153,12 @@ class Probes(unittest.TestCase):
         text = (Path(__file__).parent / "CMakeLists.txt").read_text(encoding="utf-8")
         listed = re.search(r"foreach\(name IN ITEMS([^)]*)\)", text)
         assert listed is not None
-        self.assertEqual(sorted(listed.group(1).split()), sorted(CASES))
+        self.assertEqual(sorted(listed.group(1).split()), sorted(name for name in CASES if not CASES[name].modules))
+
+    def test_every_case_with_modules_is_run_in_a_virtual_machine(self) -> None:
+        suite = (Path(__file__).parent.parent / "vm" / "suite.py").read_text(encoding="utf-8")
+        for name in (name for name in CASES if CASES[name].modules):
+            self.assertIn(f'"{name}"', suite)
 
 
 if __name__ == "__main__":

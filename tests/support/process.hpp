@@ -67,7 +67,7 @@ private:
 
 /// Polls until `condition` holds. @return false after `limit`
 template <typename Condition>
-bool eventually(Condition condition, std::chrono::milliseconds limit = std::chrono::seconds{10}) {
+bool eventually(Condition condition, std::chrono::milliseconds limit = std::chrono::seconds{30}) {
   const auto deadline = std::chrono::steady_clock::now() + limit;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) {
