@@ -11,7 +11,7 @@ readonly BUILD=(
 # what the kill switch works with, and what the laboratory is made of
 readonly RUN=(openvpn nftables iproute2 iputils-ping dbus python3 dnsmasq-base busybox openssl binutils util-linux)
 # virtual machines with other kernels, and what is tested in them alone
-readonly VM=(qemu-system-x86 kmod conntrack wireguard-tools)
+readonly VM=(qemu-system-x86 kmod conntrack wireguard-tools ppp pppoe)
 
 usage() {
 	cat <<-END

@@ -99,6 +99,35 @@ LEAKS = {
 }
 
 
+VLAN5, VLAN6 = struct.pack("!HH", 0x6005, 0x0800), struct.pack("!HH", 6, 0x0800)
+
+
+def pppoe(protocol: int, content: bytes) -> bytes:
+    """A frame of a PPPoE session."""
+    return ethernet(0x8864, struct.pack("!BBHHH", 0x11, 0, 1, len(content) + 2, protocol) + content)
+
+
+class Uplinks(unittest.TestCase):
+    """Where the uplink is a VLAN or PPPoE, a frame is judged by what it carries."""
+
+    def test_content_counts(self) -> None:
+        transport, other = (ip4(target, 17, udp(1, 1194))[14:] for target in (a.SERVER, a.HOST))
+        table = {
+            "transport in the VLAN": (ethernet(0x8100, VLAN5 + transport), True),
+            "another packet in it": (ethernet(0x8100, VLAN5 + other), False),
+            "transport in another VLAN": (ethernet(0x8100, VLAN6 + transport), False),
+            "transport in PPPoE": (pppoe(0x0021, transport), True),
+            "another packet in PPPoE": (pppoe(0x0021, other), False),
+            "PPP negotiates": (pppoe(0xC021, bytes(8)), True),
+            "PPP of another kind": (pppoe(0x0281, transport), False),
+            "PPPoE discovery": (ethernet(0x8863, bytes(12)), True),
+        }
+        for what, (frame, expected) in table.items():
+            with self.subTest(what):
+                self.assertEqual(Oracle(vlan=5, pppoe=True).judge(frame).allowed, expected)
+                self.assertFalse(Oracle().judge(frame).allowed)
+
+
 class Frames(unittest.TestCase):
     """One table for what may pass, one for what may not."""
 
@@ -153,11 +182,11 @@ class Probes(unittest.TestCase):
         text = (Path(__file__).parent / "CMakeLists.txt").read_text(encoding="utf-8")
         listed = re.search(r"foreach\(name IN ITEMS([^)]*)\)", text)
         assert listed is not None
-        self.assertEqual(sorted(listed.group(1).split()), sorted(name for name in CASES if not CASES[name].modules))
+        self.assertEqual(sorted(listed.group(1).split()), sorted(name for name in CASES if not CASES[name].vm))
 
-    def test_every_case_with_modules_is_run_in_a_virtual_machine(self) -> None:
+    def test_every_other_case_is_run_in_a_virtual_machine(self) -> None:
         suite = (Path(__file__).parent.parent / "vm" / "suite.py").read_text(encoding="utf-8")
-        for name in (name for name in CASES if CASES[name].modules):
+        for name in (name for name in CASES if CASES[name].vm):
             self.assertIn(f'"{name}"', suite)
 
 

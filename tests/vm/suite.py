@@ -31,7 +31,7 @@ AWAITED = (
 SLOW = ("no packet escapes while 2,000 rulesets follow one another",)
 """Tests that are only run with --long: an emulated machine needs minutes for them."""
 
-CASES = ("leak-modules",)
+CASES = ("leak-modules", "no-persist", "uplink-vlan", "uplink-pppoe")
 """Cases of the laboratory."""
 
 LONG_CASES = ("boot", "leak-links", "leak-frames", "leak-guests", "old-flows", "tun-deleted")

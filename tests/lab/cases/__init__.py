@@ -5,6 +5,7 @@ from . import (
     connecting,
     crashes,
     impostors,
+    kernels,
     leak_classes_frames,
     leak_classes_guests,
     leak_classes_inbound,
@@ -16,6 +17,7 @@ from . import (
     policies,
     self_test,
     system,
+    uplinks,
 )
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "connecting",
     "crashes",
     "impostors",
+    "kernels",
     "leak_classes_frames",
     "leak_classes_guests",
     "leak_classes_inbound",
@@ -34,4 +37,5 @@ __all__ = [
     "policies",
     "self_test",
     "system",
+    "uplinks",
 ]

@@ -5,13 +5,11 @@ import mmap
 import socket
 import struct
 
-from probe import checksum
-
 from lab import addresses as a
 from lab.trial import Trial, case
 
 from .leak_classes_common import (
-    MARK, Way, datagram, ethernet, frame, mac, measure_limit, of_kind, payload, shown_closed, shown_open,
+    MARK, Way, datagram, ethernet, frame, mac, measure_limit, of_kind, payload, shown_closed, shown_open, udp_packet,
 )
 
 _INSIDE = "10.77.0.2"
@@ -34,26 +32,18 @@ table ip foreign {{
 """
 
 
-def _udp_packet(name: str, source: str, target: str, ports: tuple[int, int] = (40000, 9), fragment: int = 0) -> bytes:
-    """An IPv4 packet, by hand; the checksum of UDP is left out, which is allowed."""
-    segment = struct.pack("!HHHH", *ports, 8 + len(payload(name)), 0) + payload(name)
-    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), 7, fragment, 64, 17, 0)
-    header += socket.inet_aton(source) + socket.inet_aton(target)
-    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + segment
-
-
 def _frames(trial: Trial) -> dict[str, bytes]:
     """Frames of all kinds that can stand on a link."""
     own = trial.lab.link_address()
 
     def packet(name: str, target: str = a.HOST, ports: tuple[int, int] = (40000, 9)) -> bytes:
-        return _udp_packet(name, own, target, ports)
+        return udp_packet(name, own, target, ports)
 
     vlan, service_vlan = struct.pack("!HH", 5, 0x0800), struct.pack("!HHHH", 5, 0x8100, 6, 0x0800)
     return {
         "ip-in-frame": ethernet(0x0800, packet("ip-in-frame")),
         "like-transport": ethernet(0x0800, packet("like-transport", a.SERVER, (40000, a.SERVER_PORT))),
-        "like-fragment": ethernet(0x0800, _udp_packet("like-fragment", own, a.SERVER, fragment=100)),
+        "like-fragment": ethernet(0x0800, udp_packet("like-fragment", own, a.SERVER, fragment=100)),
         "vlan": ethernet(0x8100, vlan + packet("vlan")),
         "vlan-transport": ethernet(0x8100, vlan + packet("vlan-transport", a.SERVER, (40000, a.SERVER_PORT))),
         "service-vlan": ethernet(0x88A8, service_vlan + packet("service-vlan")),
@@ -64,7 +54,7 @@ def _frames(trial: Trial) -> dict[str, bytes]:
         "spanning-tree": ethernet(64, b"\x42\x42\x03" + payload("spanning-tree"), "01:80:c2:00:00:00"),
         "mdns-in-frame": ethernet(0x0800, packet("mdns-in-frame", "224.0.0.251", (5353, 5353)), "01:00:5e:00:00:fb"),
         "to-broadcast": ethernet(0x0800, packet("to-broadcast", "255.255.255.255"), "ff:ff:ff:ff:ff:ff"),
-        "foreign-sender": ethernet(0x0800, _udp_packet("foreign-sender", "192.168.255.2", a.HOST)),
+        "foreign-sender": ethernet(0x0800, udp_packet("foreign-sender", "192.168.255.2", a.HOST)),
     }
 
 
@@ -72,12 +62,12 @@ def _bypassing(trial: Trial) -> None:
     with trial.laptop.node.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
         sender.bind((a.LINK, 0))
-        sender.send(ethernet(0x0800, _udp_packet("queue-bypass", trial.lab.link_address(), a.HOST)))
+        sender.send(ethernet(0x0800, udp_packet("queue-bypass", trial.lab.link_address(), a.HOST)))
 
 
 def _cooked(trial: Trial) -> None:
     with trial.laptop.node.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as sender:
-        packet = _udp_packet("cooked", trial.lab.link_address(), a.HOST)
+        packet = udp_packet("cooked", trial.lab.link_address(), a.HOST)
         sender.sendto(packet, (a.LINK, 0x0800, 0, 1, mac(a.AP_MAC)))
 
 
@@ -171,7 +161,7 @@ class _Express:
     _FRAME, _FRAMES, _TX_PAGE = 2048, 64, 0x80000000
 
     def __init__(self, trial: Trial) -> None:
-        self._content = ethernet(0x0800, _udp_packet("express", trial.lab.link_address(), a.HOST))
+        self._content = ethernet(0x0800, udp_packet("express", trial.lab.link_address(), a.HOST))
         self._memory = mmap.mmap(-1, self._FRAME * self._FRAMES)
         at = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         with trial.laptop.node.entered():
@@ -212,8 +202,8 @@ def leak_limits(trial: Trial) -> None:
         "in-arp": ethernet(0x0806, struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac(a.LAPTOP_MAC) + bytes(10)
                            + socket.inet_aton(a.AP) + payload("in-arp")),
         "in-eapol": ethernet(0x888E, b"\x01\x03\0\x40" + payload("in-eapol")),
-        "in-dhcp": ethernet(0x0800, _udp_packet("in-dhcp", own, "255.255.255.255", (68, 67)), "ff:ff:ff:ff:ff:ff"),
-        "dhcp-elsewhere": ethernet(0x0800, _udp_packet("dhcp-elsewhere", own, a.HOST, (68, 67))),
+        "in-dhcp": ethernet(0x0800, udp_packet("in-dhcp", own, "255.255.255.255", (68, 67)), "ff:ff:ff:ff:ff:ff"),
+        "dhcp-elsewhere": ethernet(0x0800, udp_packet("dhcp-elsewhere", own, a.HOST, (68, 67))),
         "neighbour-elsewhere": _solicitation(trial, "neighbour-elsewhere"),
     }
     limits = [
@@ -229,5 +219,5 @@ def leak_limits(trial: Trial) -> None:
     trial.laptop.connect()
     for way, reason in limits:
         measure_limit(trial, way, reason)
-    plain = Way("ip-in-frame", frame(node, a.LINK, lambda: ethernet(0x0800, _udp_packet("ip-in-frame", own, a.HOST))))
+    plain = Way("ip-in-frame", frame(node, a.LINK, lambda: ethernet(0x0800, udp_packet("ip-in-frame", own, a.HOST))))
     shown_closed(trial, [plain], "protected, an ordinary packet socket beside them")

@@ -165,7 +165,11 @@ def _vrf(trial: Trial) -> list[Way]:
     ]
 
 
-@case("leak-modules", modules=("ipvlan", "nf_flow_table", "vrf", "sit", "ip_gre", "ipip", "wireguard", "esp4", "8021q"))
+@case(
+    "leak-modules",
+    vm=True,
+    modules=("ipvlan", "nf_flow_table", "vrf", "sit", "ip_gre", "ipip", "wireguard", "esp4", "8021q"),
+)
 def leak_modules(trial: Trial) -> None:
     """A flowtable's fast path, ipvlan, VRF, VLAN, IPsec, 6in4, GRE and WireGuard: nothing gets past the lock."""
     forwarded = _Forwarded(trial)

@@ -17,6 +17,9 @@ TAG = re.compile(rb"ksprobe-([a-z0-9-]+)")
 """What every probe carries in its payload. In the tunnel it is encrypted, so it is never seen on the link."""
 
 _ETHER_IPV4, _ETHER_ARP, _ETHER_IPV6, _ETHER_EAPOL, _ETHER_VLAN = 0x0800, 0x0806, 0x86DD, 0x888E, 0x8100
+_ETHER_PPPOE_DISCOVERY, _ETHER_PPPOE_SESSION = 0x8863, 0x8864
+_PPP_IPV4, _PPP_IPV6 = 0x0021, 0x0057
+_PPP_NEGOTIATION = {0xC021: "LCP", 0xC023: "PAP", 0xC223: "CHAP", 0x8021: "IPCP", 0x8057: "IPV6CP", 0x80FD: "CCP"}
 _ICMP, _IGMP, _TCP, _UDP, _ICMP6, _SCTP = 1, 2, 6, 17, 58, 132
 _PROTOCOLS = {_ICMP: "icmp", _IGMP: "igmp", _TCP: "tcp", _UDP: "udp", _ICMP6: "icmpv6", _SCTP: "sctp"}
 _PROTOCOLS |= {41: "6in4", 47: "gre", 50: "esp"}
@@ -79,7 +82,8 @@ class Oracle:
     """The allowed list. Holds one piece of memory: which fragmented datagrams began as transport.
 
     `tcp_probes` names the probes that cannot carry a tag (a connection request has no payload) by their destination.
-    `named` says of a packet whether a case's policy names it: then it is allowed, tag or not.
+    `named` says of a packet whether a case's policy names it: then it is allowed, tag or not. `vlan` and `pppoe` say
+    that the uplink is one: then a frame is judged by what it carries.
     """
 
     servers: frozenset[str] = frozenset({a.SERVER, a.SERVER6})
@@ -88,25 +92,41 @@ class Oracle:
     resolvers: frozenset[str] = frozenset({a.AP, a.AP6})
     tcp_probes: Mapping[tuple[str, int], str] = field(default_factory=dict)
     named: Callable[[Packet], bool] | None = None
+    vlan: int | None = None
+    pppoe: bool = False
     _fragments: set[tuple[str, str, int | None]] = field(default_factory=set)
 
     def judge(self, frame: bytes) -> Verdict:
         """Decides about one frame, Ethernet header included."""
-        kind, data = struct.unpack_from("!H", frame, 12)[0], frame[14:]
-        if kind == _ETHER_ARP:
-            verdict = _judge_arp(data)
-        elif kind == _ETHER_EAPOL:
-            verdict = Verdict(True, "eapol", "802.1X")
-        elif kind in (_ETHER_IPV4, _ETHER_IPV6):
-            verdict = self.judge_ip(data)
-        else:
-            verdict = Verdict(False, "link layer", f"frame of type {kind:#06x}")
+        verdict = self._judge_content(struct.unpack_from("!H", frame, 12)[0], frame[14:])
         tag = TAG.search(frame)
         if tag is None or verdict.kind == "named":
             return verdict
         probe = tag.group(1).decode()
         kind_of_leak = verdict.kind if not verdict.allowed else f"forged {verdict.kind}"
         return Verdict(False, kind_of_leak, f"{verdict.text} [probe {probe}]", probe)
+
+    def _judge_content(self, kind: int, data: bytes) -> Verdict:
+        if kind == _ETHER_VLAN and len(data) >= 4 and self.vlan == struct.unpack_from("!H", data)[0] & 0xFFF:
+            kind, data = struct.unpack_from("!H", data, 2)[0], data[4:]
+        if kind == _ETHER_ARP:
+            return _judge_arp(data)
+        if kind == _ETHER_EAPOL:
+            return Verdict(True, "eapol", "802.1X")
+        if kind in (_ETHER_IPV4, _ETHER_IPV6):
+            return self.judge_ip(data)
+        if self.pppoe and kind == _ETHER_PPPOE_DISCOVERY:
+            return Verdict(True, "pppoe", "PPPoE discovery")
+        if self.pppoe and kind == _ETHER_PPPOE_SESSION and data[:2] == b"\x11\0" and len(data) >= 8:
+            return self._judge_ppp(struct.unpack_from("!H", data, 6)[0], data[8:])
+        return Verdict(False, "link layer", f"frame of type {kind:#06x}")
+
+    def _judge_ppp(self, protocol: int, data: bytes) -> Verdict:
+        """What a PPPoE session carries."""
+        if protocol in (_PPP_IPV4, _PPP_IPV6):
+            return self.judge_ip(data)
+        name = _PPP_NEGOTIATION.get(protocol)
+        return Verdict(name is not None, "ppp", f"PPP {name or f'protocol {protocol:#06x}'}")
 
     def judge_ip(self, data: bytes) -> Verdict:
         """Decides about one IP packet."""

@@ -120,11 +120,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Case:
-    """A case and what it needs; `modules` are of the kernel, and not every kernel has them."""
+    """A case and what it needs. With `vm` it is run by tests/vm, under other kernels, and not by ctest directly."""
 
     name: str
     run: Callable[[Trial], None]
     ipv6: bool
+    vm: bool
     modules: tuple[str, ...]
     text: str
 
@@ -133,15 +134,16 @@ CASES: dict[str, Case] = {}
 
 
 def case(
-    name: str, ipv6: bool = True, modules: Sequence[str] = ()
+    name: str, ipv6: bool = True, vm: bool = False, modules: Sequence[str] = ()
 ) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
     """Registers a function as a case; its docstring says what is shown.
 
-    @param modules  modules of the kernel that it needs; a case with some is run by tests/vm, not by ctest directly
+    @param vm       it is for the kernels of tests/vm
+    @param modules  modules of the kernel that it needs
     """
 
     def register(function: Callable[[Trial], None]) -> Callable[[Trial], None]:
-        CASES[name] = Case(name, function, ipv6, tuple(modules), (function.__doc__ or "").strip().split("\n")[0])
+        CASES[name] = Case(name, function, ipv6, vm, tuple(modules), (function.__doc__ or "").strip().split("\n")[0])
         return function
 
     return register

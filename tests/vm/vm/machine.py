@@ -1,7 +1,9 @@
 """Boots a kernel in an emulated machine that shares this machine's files (read-only) and has no network device."""
 
+import ctypes
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +27,10 @@ def boot(kernel: Kernel, initramfs: bytes, seconds: float, memory: str = "1G") -
         file.flush()
         try:
             machine = subprocess.Popen(
-                _qemu(kernel, file.name, memory), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+                _qemu(kernel, file.name, memory),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                preexec_fn=_end_with_parent,
             )
         except FileNotFoundError:
             raise VmError("qemu-system-x86_64 is not there (packaging/install-dependencies.sh)") from None
@@ -35,6 +40,12 @@ def boot(kernel: Kernel, initramfs: bytes, seconds: float, memory: str = "1G") -
             machine.kill()
             machine.wait()
     return _status(machine.returncode, seconds)
+
+
+def _end_with_parent() -> None:
+    """In the child: however we end (ctest kills what takes too long), the machine does not stay behind."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
 
 
 def _qemu(kernel: Kernel, initramfs: str, memory: str) -> list[str]:
