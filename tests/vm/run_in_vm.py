@@ -32,7 +32,7 @@ def main() -> int:
     try:
         kernel = kernels.fetch(arguments.kernel, machine.cache_folder())
         guest = Path(__file__).resolve().parent / "guest"
-        archive = initramfs.make(kernel, guest, arguments.command, Path.cwd(), {"HOME": "/root", **settings})
+        archive = initramfs.make(kernel, guest, arguments.command, Path.cwd(), {"HOME": "/root", "LAB_PATIENCE": "4", **settings})
         status = machine.boot(kernel, archive, arguments.seconds, arguments.memory)
     except kernels.VmError as error:
         print(f"vm: {error}", file=sys.stderr)

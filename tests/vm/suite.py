@@ -31,8 +31,11 @@ AWAITED = (
 SLOW = ("no packet escapes while 2,000 rulesets follow one another",)
 """Tests that are only run with --long: an emulated machine needs minutes for them."""
 
-CASES = ("leak-modules", "no-persist", "uplink-vlan", "uplink-pppoe")
+CASES = ("leak-modules",)
 """Cases of the laboratory."""
+
+AWAITED_CASES = ("no-persist", "uplink-vlan", "uplink-pppoe")
+"""Cases of what the kill switch does not do yet."""
 
 LONG_CASES = ("boot", "leak-links", "leak-frames", "leak-guests", "old-flows", "tun-deleted")
 """Cases that are only run with --long."""

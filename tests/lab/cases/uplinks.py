@@ -105,7 +105,7 @@ def _serve_pppoe(trial: Trial) -> None:
     )
     trial.lab.ap.start(
         "pppoe-server",
-        ["pppoe-server", "-F", "-k", "-I", "wlan0", "-L", _PPP_AP, "-R", _PPP_LAPTOP, "-N", "1", "-O", options],
+        ["pppoe-server", "-F", "-I", "wlan0", "-L", _PPP_AP, "-R", _PPP_LAPTOP, "-N", "1", "-O", options],
     )
 
 
@@ -114,15 +114,15 @@ def _dial(trial: Trial) -> Process:
     dialled = trial.laptop.node.start(
         "pppd",
         [
-            *("pppd", "nodetach", "noauth", "noipdefault", "noipv6", "nodefaultroute", "noresolvconf"),
+            *("pppd", "nodetach", "noauth", "noipdefault", "noipv6", "nodefaultroute"),
             *("plugin", "rp-pppoe.so", f"nic-{a.LINK}", "unit", "0", "persist", "maxfail", "0", "holdoff", "1"),
         ],
     )
-    until("the PPPoE session is up", lambda: _PPP_LAPTOP in trial.laptop.node.run("ip", "address"), 40)
+    dialled.wait_for(f"remote IP address {_PPP_AP}", 40)
     return dialled
 
 
-@case("uplink-pppoe", vm=True, modules=("ppp_generic", "pppoe"))
+@case("uplink-pppoe", vm=True, modules=("ppp_generic", "ppp_async", "pppoe"))
 def uplink_pppoe(trial: Trial) -> None:
     """The laptop's uplink is PPPoE: OpenVPN connects over it, crafted frames die, and a lost session is dialled anew."""
     node = trial.laptop.node
@@ -130,7 +130,7 @@ def uplink_pppoe(trial: Trial) -> None:
     session = _dial(trial)
     _only_way_out(trial, _PPP_LINK, _PPP_LAPTOP, _PPP_PREFIX)
     trial.oracle.pppoe = True
-    number = int(Path("/proc/net/pppoe").read_text().split("\n")[1].split()[0], 16)
+    number = int(session.log().partition("PPP session is ")[2].split()[0])
 
     def wrapped(name: str, target: str = a.HOST, port: int = 9, protocol: int = 0x0021) -> Way:
         packet = struct.pack("!H", protocol) + udp_packet(name, _PPP_LAPTOP, target, (40000, port))

@@ -15,7 +15,7 @@ from . import addresses as a
 from .node import Process
 from .sandbox import STORAGE
 from .topology import HERE, PYTHON, Lab
-from .waiting import LabError, until
+from .waiting import PATIENCE, LabError, until
 
 PROFILE = Path("/etc/openvpn/client/client.ovpn")
 _PROJECT = HERE.parent.parent
@@ -101,7 +101,7 @@ class Daemon:
         """An orderly stop of the daemon and its service manager (which forgets its store)."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(15)
+        self._process.wait(15 * PATIENCE)
 
 
 class Laptop:

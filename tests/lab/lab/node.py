@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import kernel
 from .sandbox import STORAGE
-from .waiting import LabError, until
+from .waiting import PATIENCE, LabError, until
 
 
 class Process:
@@ -36,7 +36,7 @@ class Process:
     def exit_status(self, seconds: float = 10.0) -> int:
         """Waits for its end."""
         try:
-            return self._process.wait(seconds)
+            return self._process.wait(seconds * PATIENCE)
         except subprocess.TimeoutExpired:
             raise LabError(f"{self.name} still runs after {seconds:g} s") from None
 
@@ -94,7 +94,7 @@ class Node:
         with self.entered():
             try:
                 return subprocess.run(
-                    command, input=text, capture_output=True, text=True, timeout=seconds, check=False
+                    command, input=text, capture_output=True, text=True, timeout=seconds * PATIENCE, check=False
                 )
             except subprocess.TimeoutExpired:
                 raise LabError(f"{self.name}: '{' '.join(command)}' did not end within {seconds:g} s") from None

@@ -16,7 +16,7 @@ from probe import Probe
 
 from . import addresses as a
 from .topology import PYTHON, Lab
-from .waiting import LabError
+from .waiting import PATIENCE, LabError
 
 _PROGRAM = Path(__file__).resolve().parent.parent / "probe.py"
 
@@ -51,7 +51,7 @@ class ProbeProgram:
 
     def finish(self) -> Attempts:
         """Ends it (its standard input closes) and returns what it did."""
-        output, _ = self._process.communicate(timeout=60)
+        output, _ = self._process.communicate(timeout=60 * PATIENCE)
         if self._process.returncode != 0:
             raise LabError(f"the probes ended with {self._process.returncode}")
         outcome = json.loads(output)

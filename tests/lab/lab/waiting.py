@@ -1,10 +1,15 @@
 """Conditions with a deadline, instead of sleeps that hope."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+PATIENCE = float(os.environ.get("LAB_PATIENCE", "1"))
+"""Deadlines are that many times as long: an emulated machine is slower than any real one."""
 
 
 class LabError(Exception):
@@ -13,11 +18,11 @@ class LabError(Exception):
 
 def until(what: str, condition: Callable[[], T], seconds: float = 10.0, step: float = 0.02) -> T:
     """Polls `condition` until it is true and returns its value; raises LabError naming `what` at the deadline."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() >= deadline:
-            raise LabError(f"{what}: did not happen within {seconds:g} s (last seen: {value!r})")
+            raise LabError(f"{what}: did not happen within {seconds * PATIENCE:g} s (last seen: {value!r})")
         time.sleep(step)

@@ -5,6 +5,7 @@ as they are. What was fetched once is used from then on, without the network.
 """
 
 import fcntl
+import hashlib
 import lzma
 import os
 import shutil
@@ -39,7 +40,7 @@ SOURCES = {
 
 _NEEDED = (
     "lib", "crypto", "arch/x86/crypto", "net", "drivers/virtio", "drivers/net/ipvlan", "drivers/net/wireguard",
-    "drivers/net/ppp", "fs/9p", "fs/overlayfs", "fs/netfs", "fs/fscache",
+    "drivers/net/ppp", "drivers/net/slip", "fs/9p", "fs/overlayfs", "fs/netfs", "fs/fscache",
 )
 """Folders of modules; of drivers/net also what lies in it directly (veth, tun, vrf, …)."""
 
@@ -64,14 +65,20 @@ def fetch(series: str, cache: Path) -> Kernel:
     cache.mkdir(parents=True, exist_ok=True)
     place = cache / series
     with _locked(cache / f"{series}.lock"):
-        if not (place / "image").exists():
+        if not (place / "made-by").exists() or (place / "made-by").read_text() != _recipe():
             unfinished = cache / f"{series}.new"
             shutil.rmtree(unfinished, ignore_errors=True)
             shutil.rmtree(place, ignore_errors=True)
             _make(SOURCES[series], unfinished)
+            (unfinished / "made-by").write_text(_recipe())
             unfinished.rename(place)
     release = next((place / "lib" / "modules").iterdir()).name
     return Kernel(series, release, place / "image", place)
+
+
+def _recipe() -> str:
+    """What is kept was made by this file as it is now, or is made anew."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 @contextmanager
@@ -89,9 +96,7 @@ def _make(source: Source, place: Path) -> None:
     package.unlink()
     release = next((place / "lib" / "modules").iterdir()).name
     _run(["depmod", "-b", str(place), release], "list the kernel's modules")
-    image = next(place.glob("boot/vmlinuz-*"))
-    (place / "image.new").write_bytes(_bootable(image.read_bytes()))
-    (place / "image.new").rename(place / "image")
+    (place / "image").write_bytes(_bootable(next(place.glob("boot/vmlinuz-*")).read_bytes()))
 
 
 def _download(source: Source, place: Path) -> Path:
