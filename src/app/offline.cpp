@@ -11,6 +11,7 @@
 #include "killswitch/os/files.hpp"
 #include "killswitch/os/log.hpp"
 #include "killswitch/sense/links.hpp"
+#include "offline_parts.hpp"
 
 #include <fmt/format.h>
 #include <functional>
@@ -57,32 +58,12 @@ Outcome wait_for_daemon(const std::function<bool(const Observation&)>& is_done, 
                   what, daemon_patience.count()));
 }
 
-/// A world with the interfaces as they are now.
-Result<World> look_around(enforce::Firewall& firewall) {
-  World world;
-  world.links_known = false;
-  auto loop = os::EventLoop::create();
-  if (!loop) {
-    return fail(loop.error());
-  }
-  std::vector<Event> events;
-  auto links = sense::LinkSensor::start(*loop, [&events](Event event) { events.push_back(std::move(event)); });
-  if (!links) {
-    return fail(links.error());
-  }
-  events.push_back(KernelProbed{firewall.features()});
-  for (const auto& event : events) {
-    [[maybe_unused]] const auto effects = decide::step(world, event, wall_clock());
-  }
-  return world;
-}
-
 Result<Status> lock_now(const Paths& paths, const Settings& settings) {
   auto firewall = enforce::Firewall::open();
   if (!firewall) {
     return fail(firewall.error());
   }
-  auto world = look_around(*firewall);
+  auto world = look_around(*firewall, World{});
   if (!world) {
     return fail(world.error());
   }
@@ -119,6 +100,24 @@ Outcome save_disabled(const Paths& paths) {
 }
 
 }  // namespace
+
+Result<World> look_around(const enforce::Firewall& firewall, World world) {
+  world.links_known = false;
+  auto loop = os::EventLoop::create();
+  if (!loop) {
+    return fail(loop.error());
+  }
+  std::vector<Event> events;
+  auto links = sense::LinkSensor::start(*loop, [&events](Event event) { events.push_back(std::move(event)); });
+  if (!links) {
+    return fail(links.error());
+  }
+  events.push_back(KernelProbed{firewall.features()});
+  for (const auto& event : events) {
+    [[maybe_unused]] const auto effects = decide::step(world, event, wall_clock());
+  }
+  return world;
+}
 
 Result<Status> enable_offline(const Paths& paths, const Settings& settings) {
   auto lock = stand_in(paths);

@@ -12,6 +12,10 @@ struct Paths {
   std::string data_directory;           ///< where the package put its policies and snippets
 
   [[nodiscard]] std::string state_file() const { return state_directory + "/state.json"; }
+  /// There while enabled, beside the settings: tells a state file that was lost from one that never was.
+  [[nodiscard]] std::string enabled_marker() const { return configuration_directory + "/enabled"; }
+  /// There once the early lock of this boot was verified in the kernel.
+  [[nodiscard]] std::string boot_lock_file() const { return runtime_directory + "/boot-lock"; }
   [[nodiscard]] std::string lock_file() const { return runtime_directory + "/killswitchd.lock"; }
   [[nodiscard]] std::string management_socket() const { return runtime_directory + "/openvpn.sock"; }
 };

@@ -9,10 +9,11 @@
 
 namespace killswitch::app {
 
-/// @return nothing when there is no state file (never enabled); an error, naming file and place, when it is no good.
+/// @return nothing when there is no state file (never enabled); an error, naming file and place, when it is no good, or
+/// lost although the kill switch was enabled.
 [[nodiscard]] Result<std::optional<model::SavedState>> load_state(const Paths& paths);
 
-/// Replaces the file atomically, mode 0600.
+/// Replaces the file atomically, mode 0600, and keeps the witness beside the settings in step with it.
 [[nodiscard]] Outcome save_state(const Paths& paths, const model::SavedState& state);
 
 }  // namespace killswitch::app
