@@ -48,7 +48,7 @@ build_environment() { # RELEASE: its tarball
 	local release=$1 tarball=$CACHE/$1-build.tar packages
 	if [ ! -s "$tarball" ]; then
 		command -v mmdebstrap >/dev/null || fail "a package for $release needs mmdebstrap: apt install mmdebstrap"
-		packages=debhelper,dpkg-dev,g++,cmake,ninja-build,pkgconf,python3,catch2,ccache
+		packages=build-essential,debhelper,cmake,ninja-build,pkgconf,python3,catch2,ccache
 		packages+=,libnftnl-dev,libmnl-dev,libsystemd-dev,libsdbus-c++-dev,libfmt-dev,nlohmann-json3-dev,libcli11-dev
 		mkdir -p "$CACHE"
 		mmdebstrap --quiet --variant=minbase --include="$packages" "$release" "$tarball.new" "$(mirror)" ||
@@ -65,17 +65,17 @@ build_in_chroot() { # RELEASE SOURCE
 	mkdir -p "$root"
 	tar -C "$root" --extract --file "$tarball" --exclude=./dev/*
 	mv "$source" "$root/source"
-	mkdir -p "$root/ccache"
-	# Mounts of its own, gone with it.
+	mkdir -p "$root/ccache" "$CACHE/ccache"
+	# Mounts of its own, gone with it; what was compiled once is kept beside the environment.
 	unshare --mount --pid --fork --kill-child bash -euc '
 		root=$1 cache=$2 jobs=$3
 		mount -t proc proc "$root/proc"
 		mount --rbind /dev "$root/dev"
-		[ -z "$cache" ] || mount --bind "$cache" "$root/ccache"
-		[ -z "$cache" ] || export CCACHE_DIR=/ccache CCACHE_NOHASHDIR=1 CMAKE_CXX_COMPILER_LAUNCHER=ccache
-		cd "$root/source"
-		chroot "$root" env -C /source LC_ALL=C.UTF-8 dpkg-buildpackage --build=binary --no-sign --jobs="$jobs"
-	' - "$root" "${CCACHE_DIR:-}" "${JOBS:-$(nproc)}"
+		mount --bind "$cache" "$root/ccache"
+		exec chroot "$root" env --ignore-environment --chdir=/source PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
+			DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS:-}" CMAKE_CXX_COMPILER_LAUNCHER=ccache CCACHE_DIR=/ccache \
+			CCACHE_NOHASHDIR=1 dpkg-buildpackage --build=binary --no-sign --jobs="$jobs"
+	' - "$root" "$CACHE/ccache" "${JOBS:-$(nproc)}"
 	mv "$root"/killswitch*.deb "$WORK"
 }
 
@@ -87,8 +87,12 @@ main() {
 		case $1 in
 		--release) release=${2:?--release needs a name} && shift ;;
 		--output) output=${2:?--output needs a directory} && shift ;;
-		--quick) export DEB_BUILD_OPTIONS="nocheck noopt ${DEB_BUILD_OPTIONS:-}" ;;
-		--prebuilt) KILLSWITCH_PREBUILT=$(realpath "${2:?--prebuilt needs a directory}") && export KILLSWITCH_PREBUILT && shift ;;
+		--quick) export DEB_BUILD_OPTIONS="nocheck noopt noautodbgsym ${DEB_BUILD_OPTIONS:-}" ;;
+		--prebuilt)
+			KILLSWITCH_PREBUILT=$(realpath "${2:?--prebuilt needs a directory}")
+			export KILLSWITCH_PREBUILT DEB_BUILD_OPTIONS="nocheck noautodbgsym ${DEB_BUILD_OPTIONS:-}"
+			shift
+			;;
 		-h | --help) usage && exit 0 ;;
 		*) usage >&2 && exit 2 ;;
 		esac

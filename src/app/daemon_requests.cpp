@@ -15,7 +15,10 @@ namespace {
 using namespace std::chrono_literals;
 using namespace model;
 
+// A boot has no bus for a while: that is tried often and not worth a line in the journal.
+constexpr auto first_bus_retry = 200ms;
 constexpr auto bus_retry_delay = 2s;
+constexpr int patient_bus_attempts = 100;
 
 /// Something of this machine went wrong, as opposed to the request being bad.
 Failure failed(std::string what) {
@@ -38,6 +41,7 @@ void Daemon::connect_bus() {
     if (manager) {
       manager_.emplace(std::move(*manager));
       bus_problem_.clear();
+      bus_attempts_ = 0;
       return;
     }
     problem = manager.error().message();
@@ -46,11 +50,12 @@ void Daemon::connect_bus() {
     problem = bus.error().message();
   }
   // No bus is normal early in a boot and in a container; the lock does not need it.
-  if (problem != bus_problem_) {
+  const bool patient = ++bus_attempts_ < patient_bus_attempts;
+  if (!patient && problem != bus_problem_) {
     os::log(os::LogLevel::warning, fmt::format("not on the bus yet: {}", problem));
     bus_problem_ = std::move(problem);
   }
-  if (auto timer = loop_.after(bus_retry_delay, [this] { connect_bus(); })) {
+  if (auto timer = loop_.after(patient ? first_bus_retry : bus_retry_delay, [this] { connect_bus(); })) {
     bus_retry_ = std::move(*timer);
   }
 }

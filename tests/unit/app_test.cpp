@@ -1,5 +1,6 @@
 // What the command makes of its arguments: policies by name and by file, profiles and servers to settings; and the
 // state file, which must never be torn nor believed when it is damaged.
+#include "killswitch/app/boot_lock.hpp"
 #include "killswitch/app/enrolment.hpp"
 #include "killswitch/app/policies.hpp"
 #include "killswitch/app/state_file.hpp"
@@ -144,6 +145,54 @@ TEST_CASE("The state file survives a round trip, is private, and is not believed
     CAPTURE(cut);
     CHECK_FALSE(load_state(paths));
   }
+}
+
+TEST_CASE("A state file that is lost is told from one that never was", "[app]") {
+  const Place place;
+  const auto paths = place.paths();
+  REQUIRE(save_state(paths, model::SavedState{}));
+  CHECK(std::filesystem::exists(paths.enabled_marker()));
+  std::filesystem::remove(paths.state_file());
+  const auto lost = load_state(paths);
+  REQUIRE_FALSE(lost);
+  CHECK(lost.error().message().find(paths.enabled_marker()) != std::string::npos);
+  CHECK(lost.error().message().find(paths.state_file()) != std::string::npos);
+
+  model::SavedState disabled;
+  disabled.enabled = false;
+  REQUIRE(save_state(paths, disabled));
+  CHECK_FALSE(std::filesystem::exists(paths.enabled_marker()));
+  std::filesystem::remove(paths.state_file());
+  const auto never = load_state(paths);
+  REQUIRE(never);
+  CHECK_FALSE(never->has_value());
+
+  SECTION("a directory for the witness that cannot be written to does not stop the state file") {
+    auto elsewhere = paths;
+    elsewhere.configuration_directory = "/nonexistent/killswitch";
+    CHECK(save_state(elsewhere, model::SavedState{}));
+    REQUIRE(load_state(elsewhere));
+  }
+}
+
+TEST_CASE("The early lock leaves a machine alone that is disabled or switched off", "[app]") {
+  const Place place;
+  const auto paths = place.paths();
+  const auto command_line = place.write("cmdline", "BOOT_IMAGE=/vmlinuz root=/dev/sda1 ro quiet killswitch=off\n");
+  CHECK(lock_at_boot(paths, command_line)->kind == BootLock::Kind::disabled);  // never enabled
+
+  REQUIRE(save_state(paths, model::SavedState{}));
+  const auto off = lock_at_boot(paths, command_line);
+  REQUIRE(off);
+  CHECK(off->kind == BootLock::Kind::switched_off);
+  CHECK(off->line.find("NOT locked") != std::string::npos);
+
+  model::SavedState disabled;
+  disabled.enabled = false;
+  REQUIRE(save_state(paths, disabled));
+  const auto nothing = lock_at_boot(paths, command_line);
+  REQUIRE(nothing);
+  CHECK(*nothing == BootLock{});
 }
 
 TEST_CASE("A lock is held by one process at a time", "[app]") {

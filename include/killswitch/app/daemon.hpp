@@ -99,6 +99,7 @@ private:
   std::vector<os::EventSource> sources_;
   os::EventSource retry_;
   os::EventSource bus_retry_;
+  int bus_attempts_{0};      ///< since there was a bus
   std::string bus_problem_;  ///< said in the journal already
 };
 

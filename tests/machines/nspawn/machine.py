@@ -31,7 +31,8 @@ class Machine:
         (self.root / "etc" / "hostname").write_text(f"{name}\n")
         (self.root / "etc" / "resolv.conf").unlink(missing_ok=True)
         self.write("etc/resolv.conf", "nameserver 192.168.43.1\n")
-        self.enable_unit("/lib/systemd/system/systemd-networkd.service")
+        self.write("etc/systemd/system.conf.d/laboratory.conf", "[Manager]\nDefaultTimeoutStopSec=2s\n")
+        self.enable_unit("/usr/lib/systemd/system/systemd-networkd.service")
         self._nspawn: Process | None = None
 
     # -- files ---------------------------------------------------------------------------------------------------

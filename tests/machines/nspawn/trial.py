@@ -1,5 +1,6 @@
 """What a case works with: the bridge and what is behind it, a capture, machines, and statements about them."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,10 @@ class Trial:
     def times(self, short: int, long: int) -> int:
         """How often to repeat something."""
         return long if self.long else short
+
+    def for_seconds(self, seconds: float) -> None:
+        """Lets the leaker try for a while: the duration of a measurement, not a wait for something to happen."""
+        time.sleep(seconds)
 
     # -- machines ------------------------------------------------------------------------------------------------
 

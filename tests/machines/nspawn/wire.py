@@ -26,9 +26,8 @@ class Wire:
         self._lock = threading.Lock()
         self.frames = 0
         with node.entered():
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-            self._socket.bind(("", _ETH_P_ALL))
             self._marker = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             self._marker.bind(("lo", 0))
         self._markers: set[bytes] = set()
