@@ -8,6 +8,8 @@ readonly BUILD=(
 	libnftnl-dev libmnl-dev libsystemd-dev libsdbus-c++-dev
 	libfmt-dev nlohmann-json3-dev libcli11-dev catch2
 )
+# the Debian package, and machines of other releases to build and test it on
+readonly PACKAGE=(build-essential debhelper systemd-container mmdebstrap debian-archive-keyring)
 # what the kill switch works with, and what the laboratory is made of
 readonly RUN=(openvpn nftables iproute2 iputils-ping dbus python3 dnsmasq-base busybox openssl binutils util-linux)
 # virtual machines with other kernels, and what is tested in them alone
@@ -16,7 +18,7 @@ readonly VM=(qemu-system-x86 kmod conntrack wireguard-tools ppp pppoe)
 usage() {
 	cat <<-END
 		usage: sudo packaging/install-dependencies.sh
-		Installs, with apt-get: ${BUILD[*]} ${RUN[*]} ${VM[*]}
+		Installs, with apt-get: ${BUILD[*]} ${PACKAGE[*]} ${RUN[*]} ${VM[*]}
 	END
 }
 
@@ -37,7 +39,7 @@ main() {
 	esac
 	command -v apt-get >/dev/null ||
 		fail "this is not Debian. Install the equivalents of these packages, then go on without it: ${BUILD[*]} ${RUN[*]} ${VM[*]}"
-	for package in "${BUILD[@]}" "${RUN[@]}" "${VM[@]}"; do
+	for package in "${BUILD[@]}" "${PACKAGE[@]}" "${RUN[@]}" "${VM[@]}"; do
 		installed "$package" || missing+=("$package")
 	done
 	[ ${#missing[@]} -gt 0 ] || return 0

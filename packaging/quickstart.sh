@@ -55,7 +55,7 @@ install_and_enable() {
 	bold "Installing on this machine"
 	cat <<-END
 		  1. install the program, its service and its D-Bus policy in /usr  (cmake --install)
-		  2. start the service now and at every boot                        (systemctl enable --now killswitchd)
+		  2. start it now, and lock before the network at every boot        (systemctl enable --now killswitchd …)
 		  3. lock this machine to the tunnel of                             $profile
 		Until OpenVPN is connected, this machine is then offline. The way back: sudo killswitch disable
 		(and if the daemon should not run: sudo killswitch disable --offline)
@@ -66,7 +66,7 @@ install_and_enable() {
 	systemctl daemon-reload
 	systemctl reload dbus 2>/dev/null || systemctl reload dbus-broker 2>/dev/null ||
 		fail "the system bus did not read its new policy: sudo systemctl reload dbus, then sudo killswitch enable --config $profile"
-	systemctl enable --now killswitchd ||
+	systemctl enable --now killswitchd killswitch-lock ||
 		fail "the service did not start: journalctl -u killswitchd says why. The network is as it was before."
 	killswitch enable --config "$profile" ||
 		fail "the kill switch could not be enabled with $profile (see above); to undo: sudo killswitch disable"

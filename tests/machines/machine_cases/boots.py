@@ -112,5 +112,6 @@ def _locked_boot(trial: Trial, machine: Machine, what: str, daemon: bool = True,
             raise LabError(f"{what}: the kernel holds only: {tables}")
         lines = machine.journal("killswitch-lock", "killswitchd")
         machine.power_off()
-    trial.expect(upkeep or not window.allowed, f"{what}: not one frame")
+    if not upkeep:
+        trial.expect(not window.allowed["dhcp"], f"{what}: not even DHCP")
     return lines
