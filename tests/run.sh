@@ -13,10 +13,11 @@ usage() {
 		usage: sudo tests/run.sh [--long] [--jobs N]
 
 		Installs what is missing (packaging/install-dependencies.sh), builds the project in build/dev and its unit tests
-		with sanitizers in build/asan, and runs: unit, kernel and architecture tests, the fuzzing corpora, and the
-		laboratory. Everything that touches a network runs in namespaces of its own.
+		with sanitizers in build/asan, and runs: unit, kernel and architecture tests, the fuzzing corpora, the
+		laboratory, and real Debian machines in containers. Everything that touches a network runs in namespaces of its own.
 
-		  --long     afterwards every case of the laboratory again, with more rounds and longer storms
+		  --long     afterwards every case of the laboratory again, with more rounds and longer storms, and the packages
+		             of both Debians from a clean tree
 		  --jobs N   how many tests and compilers run at the same time (default: the number of processors)
 	END
 }
@@ -53,6 +54,22 @@ run_long_cases() {
 	for name in $(python3 "$PROJECT/tests/lab/run_case.py" --list | cut -d ' ' -f 1); do
 		python3 "$PROJECT/tests/lab/run_case.py" "$name" --bin-dir "$PROJECT/build/dev/bin" --long
 		record "lab, long: $name" $?
+	done
+}
+
+# Boots, crashes and packages with more rounds; the package of the other Debian with all that it can be tested with.
+run_long_machines() {
+	local release name status
+	for release in bookworm trixie; do
+		for name in $(python3 "$PROJECT/tests/machines/run_machine.py" --list | cut -d ' ' -f 1); do
+			python3 "$PROJECT/tests/machines/run_machine.py" "$name" --release "$release" \
+				--bin-dir "$PROJECT/build/dev/bin" --long
+			record "machines, long: $name ($release)" $?
+		done
+		"$PROJECT/packaging/build-deb.sh" --release "$release" >"$RESULTS/package-$release.log" 2>&1
+		status=$?
+		[ "$status" -eq 0 ] || tail -n 50 "$RESULTS/package-$release.log"
+		record "package of $release from a clean tree, with its unit tests" "$status"
 	done
 }
 
@@ -98,6 +115,8 @@ run_all() {
 	if [ "$LONG" = yes ]; then
 		step "the laboratory, long"
 		run_long_cases
+		step "machines, long"
+		run_long_machines
 	fi
 	step "done"
 }

@@ -78,9 +78,9 @@ Result<BootLock> lock_at_boot(const Paths& paths, const std::string& kernel_comm
     return BootLock{};
   }
   if (is_switched_off(kernel_command_line)) {
-    return BootLock{Kind::switched_off,
-                    fmt::format("{} on the kernel command line: NOT locked before the network, although enabled",
-                                off_switch)};
+    return BootLock{
+        Kind::switched_off,
+        fmt::format("{} on the kernel command line: NOT locked before the network, although enabled", off_switch)};
   }
   auto firewall = enforce::Firewall::open();
   if (!firewall) {

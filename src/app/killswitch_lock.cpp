@@ -51,7 +51,8 @@ int lock() {
 }
 
 constexpr const char* usage =
-    "killswitch-lock puts the last enabled kill switch into the kernel. The service manager starts it early in a boot;\n"
+    "killswitch-lock puts the last enabled kill switch into the kernel. The service manager starts it early in a "
+    "boot;\n"
     "`killswitch` is the command for people.\n"
     "Usage: killswitch-lock [OPTIONS]\n\n"
     "Options:\n"

