@@ -31,7 +31,7 @@ _killswitch() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} i
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		_killswitch_words "$word" enable disable status rules explain test connect policy --help --version
+		_killswitch_words "$word" enable confirm disable status rules explain test connect policy --help --version
 		return
 	fi
 	for ((i = 2; i < COMP_CWORD; i++)); do
@@ -54,16 +54,19 @@ _killswitch() {
 		_killswitch_words "$word" "$(cd /sys/class/net && echo *)"
 		return
 		;;
-	--server) return ;;
+	--server | --try) return ;;
 	esac
 	case $command in
-	enable) _killswitch_words "$word" --config --server --interface --policy --offline --json --help ;;
+	enable)
+		_killswitch_words "$word" --config --server --interface --policy --try --yes --offline --json --help
+		;;
+	confirm) _killswitch_words "$word" --json --help ;;
 	disable) _killswitch_words "$word" --offline --json --help ;;
 	status) _killswitch_words "$word" --json --watch --help ;;
 	rules | explain | test) _killswitch_words "$word" --json --help ;;
 	connect)
 		if [[ $word == -* ]]; then
-			_killswitch_words "$word" --policy --help --
+			_killswitch_words "$word" --policy --yes --help --
 		else
 			_killswitch_files "$word" .ovpn .conf
 		fi

@@ -16,6 +16,7 @@ complete -c killswitch -s h -l help -d 'Print the usage'
 complete -c killswitch -n __fish_use_subcommand -l version -d 'Print the version'
 
 complete -c killswitch -n __fish_use_subcommand -a enable -d 'Lock this machine'
+complete -c killswitch -n __fish_use_subcommand -a confirm -d 'Keep a lock that is on trial'
 complete -c killswitch -n __fish_use_subcommand -a disable -d 'Give the network back'
 complete -c killswitch -n __fish_use_subcommand -a status -d 'Say what the kernel was seen to hold'
 complete -c killswitch -n __fish_use_subcommand -a rules -d 'Print the rules that the kernel holds'
@@ -28,8 +29,12 @@ complete -c killswitch -n '__killswitch_in enable' -l config -r -F -d 'OpenVPN p
 complete -c killswitch -n '__killswitch_in enable' -l server -x -d 'VPN server: HOST:PORT/udp|tcp'
 complete -c killswitch -n '__killswitch_in enable' -l interface -x -a '(__fish_print_interfaces)' -d 'Trust this tun interface'
 complete -c killswitch -n '__killswitch_in enable' -l policy -r -F -a '(__killswitch_policies)' -d 'What else may leave'
+complete -c killswitch -n '__killswitch_in enable' -l try -x -d 'Revert after this time unless confirmed'
+complete -c killswitch -n '__killswitch_in enable' -l yes -d 'Also when it cuts this SSH session'
 complete -c killswitch -n '__killswitch_in enable' -l offline -d 'Straight into the kernel'
 complete -c killswitch -n '__killswitch_in enable' -l json -d 'Print the status as JSON'
+
+complete -c killswitch -n '__killswitch_in confirm' -l json -d 'Print the status as JSON'
 
 complete -c killswitch -n '__killswitch_in disable' -l offline -d 'Straight out of the kernel'
 complete -c killswitch -n '__killswitch_in disable' -l json -d 'Print the status as JSON'
@@ -43,6 +48,7 @@ complete -c killswitch -n '__killswitch_in explain' -l json -d 'Print JSON'
 complete -c killswitch -n '__killswitch_in test' -l json -d 'Print JSON'
 
 complete -c killswitch -n '__killswitch_in connect' -F
+complete -c killswitch -n '__killswitch_in connect' -l yes -d 'Also when it cuts this SSH session'
 complete -c killswitch -n '__killswitch_in connect' -l policy -r -F -a '(__killswitch_policies)' -d 'What else may leave'
 
 complete -c killswitch -n '__killswitch_in policy; and not __fish_seen_subcommand_from list show check' -a list -d 'The policies that --policy may name'

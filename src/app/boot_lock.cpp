@@ -1,6 +1,7 @@
 #include "killswitch/app/boot_lock.hpp"
 
 #include "killswitch/app/state_file.hpp"
+#include "killswitch/codec/kernel_command_line.hpp"
 #include "killswitch/decide/audit.hpp"
 #include "killswitch/decide/facts.hpp"
 #include "killswitch/decide/step.hpp"
@@ -20,21 +21,10 @@ constexpr const char* way_back =
     "Way back: `killswitch disable --offline`, or start once with killswitch=off on the kernel command line";
 constexpr std::string_view off_switch = "killswitch=off";
 
-/// Whether one of the words is the switch. A command line that cannot be read has none: the lock is the rule.
+/// A command line that cannot be read switches nothing off: the lock is the rule.
 bool is_switched_off(const std::string& file) {
   const auto text = os::read_file(file);
-  if (!text) {
-    return false;
-  }
-  std::string_view rest{*text};
-  while (!rest.empty()) {
-    const auto end = rest.find_first_of(" \t\n");
-    if (rest.substr(0, end) == off_switch) {
-      return true;
-    }
-    rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
-  }
-  return false;
+  return text && codec::is_switched_off(*text);
 }
 
 bool is_asked_for(const Result<std::optional<SavedState>>& state) {

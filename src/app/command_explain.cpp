@@ -58,6 +58,8 @@ std::string_view name_of(Kind kind) {
   return kind == Kind::accept ? "accept" : reject ? "reject" : "drop";
 }
 
+}  // namespace
+
 Result<Links> current_links() {
   auto loop = os::EventLoop::create();
   if (!loop) {
@@ -71,6 +73,8 @@ Result<Links> current_links() {
   }
   return std::move(world.links);
 }
+
+namespace {
 
 Result<IfIndex> find_link(const Links& links, const std::string& name) {
   for (const auto& [index, link] : links) {

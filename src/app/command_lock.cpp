@@ -1,16 +1,13 @@
-// enable, disable, connect: the commands that change whether the machine is locked.
+// enable, confirm, disable: the commands that change whether the machine is locked.
 #include "commands.hpp"
 #include "killswitch/app/offline.hpp"
 #include "killswitch/app/state_file.hpp"
+#include "killswitch/codec/duration.hpp"
 #include "killswitch/codec/state_json.hpp"
 #include "killswitch/codec/status_json.hpp"
-#include "killswitch/codec/status_text.hpp"
 #include "killswitch/serve/client.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
-#include <algorithm>
-#include <cerrno>
 
 namespace killswitch::app {
 namespace {
@@ -18,7 +15,9 @@ namespace {
 using namespace model;
 
 constexpr const char* no_daemon_advice =
-    "Start it with `systemctl start killswitchd`, or do without it: the same command with --offline.";
+    "Start it with `systemctl start killswitchd`, or do without it: `sudo killswitch enable|disable --offline`.";
+
+}  // namespace
 
 std::optional<SavedState> known_state(const Paths& paths) {
   auto state = load_state(paths);
@@ -54,141 +53,103 @@ Result<std::string> call_daemon(const std::function<Result<std::string>(serve::C
   return request(*client);
 }
 
-bool is_daemon_missing(const Error& error) {
-  return error.code == serve::ClientError::bus_unreachable || error.code == serve::ClientError::daemon_not_running;
-}
-
 int report_call(const Error& error) {
-  return report(error, is_daemon_missing(error) ? no_daemon_advice : "");
+  const bool missing = error.code == serve::ClientError::bus_unreachable ||
+                       error.code == serve::ClientError::daemon_not_running ||
+                       error.code == serve::ClientError::no_answer;
+  return report(error, missing ? no_daemon_advice : "");
 }
 
-Result<std::string> enable(const Paths& paths, const EnableCommand& command) {
+namespace {
+
+/// Nothing: the user does not want it after all.
+using Answer = std::optional<std::string>;
+
+Result<Answer> enable(const Paths& paths, const EnableCommand& command, std::optional<std::chrono::seconds> trial) {
   auto enrolment =
       enrol(command.request, paths, known_state(paths), [](const std::string& step) { print_note(step + " …"); });
   if (!enrolment) {
     return fail(enrolment.error());
   }
   say_what_is_pinned(*enrolment);
+  if (!may_lock_from_here(paths, enrolment->settings, command.yes || trial)) {
+    return Answer{};
+  }
   if (command.offline) {
     const auto status = enable_offline(paths, enrolment->settings);
-    if (!status) {
-      return fail(status.error());
-    }
-    return codec::render_status_json(*status);
+    return status ? Result<Answer>{Answer{codec::render_status_json(*status)}} : fail(status.error());
   }
   const auto settings = codec::render_settings(enrolment->settings);
-  return call_daemon([&](serve::Client& client) { return client.enable(settings); });
+  const auto status = call_daemon([&](serve::Client& client) { return client.enable(settings, trial); });
+  return status ? Result<Answer>{Answer{*status}} : fail(status.error());
 }
 
 }  // namespace
 
 int run_enable(const Paths& paths, const EnableCommand& command) {
-  if (!require_root("enable")) {
+  std::optional<std::chrono::seconds> trial;
+  if (!command.trial.empty()) {
+    const auto duration = codec::parse_duration(command.trial, shortest_trial, longest_trial);
+    if (!duration) {
+      print_note("killswitch: --try: " + duration.error().message());
+      return exit_usage;
+    }
+    trial = *duration;
+  }
+  if (command.offline && !require_root("enable --offline")) {
     return exit_not_permitted;
   }
-  const auto status = enable(paths, command);
-  return status ? print_status(*status, command.output) : report_call(status.error());
+  const auto status = enable(paths, command, trial);
+  if (!status) {
+    return report_call(status.error());
+  }
+  if (!*status) {
+    return exit_failed;
+  }
+  const int exit = print_status(**status, command.output);
+  if (trial) {
+    print_note(fmt::format("On trial for {}: `killswitch confirm` keeps it, else what was before comes back.",
+                           codec::render_duration(*trial)));
+  }
+  return exit;
 }
 
-int run_disable(const Paths& paths, const DisableCommand& command) {
-  if (!require_root("disable")) {
-    return exit_not_permitted;
-  }
-  if (command.offline) {
-    if (const auto opened = disable_offline(paths); !opened) {
-      return report(opened.error());
-    }
-    const auto status = status_offline(paths);
-    return status ? print_status(codec::render_status_json(*status), command.output) : report(status.error());
-  }
-  const auto status = call_daemon([](serve::Client& client) { return client.disable(); });
-  return status ? print_status(*status, command.output) : report_call(status.error());
+int run_confirm(Output output) {
+  const auto status = call_daemon([](serve::Client& client) { return client.confirm(); });
+  return status ? print_status(*status, output) : report_call(status.error());
 }
 
 namespace {
 
-/// Whether what is enabled already has an address for every server of the profile.
-bool covers(const Settings& enabled, const Settings& wanted) {
-  return std::all_of(wanted.remotes.begin(), wanted.remotes.end(), [&](const PinnedRemote& remote) {
-    return std::any_of(enabled.remotes.begin(), enabled.remotes.end(), [&](const PinnedRemote& pinned) {
-      return pinned.remote == remote.remote && !pinned.addresses.empty();
-    });
-  });
-}
-
-Result<Status> current_status() {
-  const auto text = call_daemon([](serve::Client& client) { return client.status(); });
-  if (!text) {
-    return fail(text.error());
+int disable_without_daemon(const Paths& paths, Output output) {
+  if (!require_root("disable --offline")) {
+    return exit_not_permitted;
   }
-  return codec::parse_status_json(*text, "status");
-}
-
-/// Locks the machine for this profile unless it is locked for it already.
-Outcome ensure_enabled(const Paths& paths, const ConnectCommand& command) {
-  const auto status = current_status();
-  if (!status) {
-    return fail(status.error());
+  const auto opened = disable_offline(paths);
+  if (!opened) {
+    return report(opened.error(), "The machine is still locked.");
   }
-  const auto known = known_state(paths);
-  const bool enabled = status->state != State::disabled;
-  EnableCommand enabling;
-  enabling.request.profiles = {command.profile};
-  if (!command.policy.empty()) {
-    enabling.request.policy = command.policy;
+  const auto status = status_offline(paths);
+  const int exit =
+      status ? print_status(codec::render_status_json(*status), output) : report(status.error().within("status"));
+  if (opened->unsaved.empty()) {
+    return exit;
   }
-  if (enabled && command.policy.empty() && known) {
-    Enrolment wanted;
-    auto enrolment = enrol(enabling.request, paths, known, [](const std::string&) {});
-    if (!enrolment) {
-      return fail(enrolment.error());
-    }
-    if (covers(known->settings, enrolment->settings)) {
-      return done();
-    }
-    enrolment->settings.policy = known->settings.policy;
-    say_what_is_pinned(*enrolment);
-    const auto settings = codec::render_settings(enrolment->settings);
-    const auto answer = call_daemon([&](serve::Client& client) { return client.enable(settings); });
-    return answer ? done() : Outcome{fail(answer.error())};
-  }
-  const auto answer = enable(paths, enabling);
-  return answer ? done() : Outcome{fail(answer.error())};
-}
-
-std::vector<std::string> openvpn_arguments(const Paths& paths, const ConnectCommand& command, const Policy& policy) {
-  std::vector<std::string> arguments = {"openvpn", "--config", command.profile};
-  arguments.insert(arguments.end(), command.openvpn_options.begin(), command.openvpn_options.end());
-  // Ours come last, so that nothing before can take OpenVPN off the kill switch.
-  for (const auto& word :
-       {std::string{"--management"}, paths.management_socket(), std::string{"unix"}, std::string{"--management-client"},
-        std::string{"--management-hold"}, std::string{"--management-query-remote"}, std::string{"--management-up-down"},
-        std::string{"--mark"}, std::to_string(policy.transport_mark)}) {
-    arguments.push_back(word);
-  }
-  return arguments;
+  print_note("killswitch: the machine is open, but it locks again at the next boot or start of killswitchd: " +
+             opened->unsaved);
+  print_note(fmt::format("            Make {} writable and repeat the command, or boot with killswitch=off.",
+                         paths.state_directory));
+  return exit_failed;
 }
 
 }  // namespace
 
-int run_connect(const Paths& paths, const ConnectCommand& command) {
-  if (!require_root("connect")) {
-    return exit_not_permitted;
+int run_disable(const Paths& paths, const DisableCommand& command) {
+  if (command.offline) {
+    return disable_without_daemon(paths, command.output);
   }
-  if (const auto locked = ensure_enabled(paths, command); !locked) {
-    return report_call(locked.error());
-  }
-  const auto known = known_state(paths);
-  auto arguments = openvpn_arguments(paths, command, known ? known->settings.policy : Policy{});
-  std::vector<char*> words;
-  for (auto& argument : arguments) {
-    words.push_back(argument.data());
-  }
-  words.push_back(nullptr);
-  ::execvp(words.front(), words.data());
-  return report(Error{std::error_code{errno, std::system_category()}, "start openvpn"},
-                "The machine is locked. Install it with `apt install openvpn`, or open the machine with "
-                "`killswitch disable`.");
+  const auto status = call_daemon([](serve::Client& client) { return client.disable(); });
+  return status ? print_status(*status, command.output) : report_call(status.error());
 }
 
 }  // namespace killswitch::app

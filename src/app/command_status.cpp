@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 #include <unistd.h>
+#include <csignal>
 #include <nlohmann/json.hpp>
 
 namespace killswitch::app {
@@ -63,8 +64,11 @@ int run_status(const Paths& paths, const StatusCommand& command) {
     if (!loop) {
       return report(loop.error());
     }
+    const auto interrupted = loop->watch_signal(SIGINT, [&] { loop->stop(); });
+    const auto terminated = loop->watch_signal(SIGTERM, [&] { loop->stop(); });
     auto client = serve::Client::connect(*loop);
-    return client ? watch(*client, command.output) : report(client.error());
+    return client ? watch(*client, command.output)
+                  : report(client.error(), "Without D-Bus there is nothing to watch; `killswitch status` works.");
   }
   const auto status = ask_status(paths);
   if (!status) {

@@ -4,7 +4,11 @@
 #include "killswitch/app/enrolment.hpp"
 #include "killswitch/app/paths.hpp"
 #include "killswitch/base/result.hpp"
+#include "killswitch/model/link.hpp"
+#include "killswitch/serve/client.hpp"
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,10 +21,14 @@ enum class Output { text, json };
 
 struct EnableCommand {
   EnrolmentRequest request;
+  std::string trial;  ///< "60s"; empty: until `disable`
+  bool yes{false};    ///< also when it cuts the session that it is given in
   bool offline{false};
   Output output{Output::text};
 };
 [[nodiscard]] int run_enable(const Paths& paths, const EnableCommand& command);
+
+[[nodiscard]] int run_confirm(Output output);
 
 struct DisableCommand {
   bool offline{false};
@@ -44,6 +52,7 @@ struct StatusCommand {
 struct ConnectCommand {
   std::string profile;
   std::string policy;
+  bool yes{false};  ///< as in EnableCommand
   std::vector<std::string> openvpn_options;
 };
 [[nodiscard]] int run_connect(const Paths& paths, const ConnectCommand& command);
@@ -59,6 +68,18 @@ struct ConnectCommand {
 [[nodiscard]] Result<std::string> ask_status(const Paths& paths);
 [[nodiscard]] int print_status(const std::string& status_json, Output output);
 [[nodiscard]] bool require_root(const char* command);
+/// One request to the daemon.
+[[nodiscard]] Result<std::string> call_daemon(const std::function<Result<std::string>(serve::Client&)>& request);
+/// As `report`, with what to do when there is no daemon.
+[[nodiscard]] int report_call(const Error& error);
+/// What the state file says, as far as it can be read.
+[[nodiscard]] std::optional<model::SavedState> known_state(const Paths& paths);
+[[nodiscard]] Result<model::Links> current_links();
+void say_what_is_pinned(const Enrolment& enrolment);
+/// Enabling from afar may cut the very session: warns, and asks where somebody can answer.
+/// @param agreed `--yes`, or a trial, which reverts by itself
+/// @return whether to go on
+[[nodiscard]] bool may_lock_from_here(const Paths& paths, const model::Settings& settings, bool agreed);
 void print(const std::string& text);
 void print_note(const std::string& text);  ///< standard error
 

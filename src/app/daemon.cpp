@@ -1,5 +1,7 @@
 #include "killswitch/app/daemon.hpp"
 
+#include "killswitch/app/boot_switch.hpp"
+#include "killswitch/app/clock.hpp"
 #include "killswitch/app/state_file.hpp"
 #include "killswitch/codec/state_json.hpp"
 #include "killswitch/decide/audit.hpp"
@@ -24,10 +26,6 @@ using namespace model;
 constexpr auto first_retry = 100ms;
 constexpr auto last_retry = 5000ms;
 constexpr const char* firewall_descriptor = "nft";  // its name in the service manager's store
-
-std::chrono::sys_seconds wall_clock() {
-  return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-}
 
 void complain(const Outcome& outcome) {
   if (!outcome) {
@@ -100,6 +98,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(os::EventLoop& loop, Paths paths)
 Outcome Daemon::start() {
   post(KernelProbed{firewall_.features()});
   restore_state();
+  post(TrialTime{now_on_both_clocks()});  // a trial that is over reverts before anything else
   auto links = sense::LinkSensor::start(loop_, [this](Event event) { post(std::move(event)); });
   reconcile();  // with or without the interfaces: what is not known is refused
   if (!links) {
@@ -179,6 +178,11 @@ bool Daemon::kernel_holds_table() {
 void Daemon::restore_state() {
   complain(os::ensure_directory(paths_.state_directory, 0700));
   auto state = load_state(paths_);
+  if (switched_off_at_boot()) {
+    saved_ = state && *state ? codec::render_state(**state) : std::string{};
+    post(SwitchedOffAtBoot{state ? *state : std::nullopt});
+    return;
+  }
   if (!state) {
     post(StateUnreadable{state.error()});
     return;
@@ -336,6 +340,7 @@ void Daemon::perform(const Effect& effect) {
                  [this](const AskPassword& e) { ask_password(e); },
                  [this](const SendChannelPassword& e) { complain(openvpn_->send_channel_password(e.connection)); },
                  [this](const SaveState&) { save(); },
+                 [this](const WakeForTrial& e) { wake_for_trial(e.after); },
                  [](const LogLine& e) { os::log(level_of(e.level), e.text); },
              },
              effect);
@@ -343,16 +348,32 @@ void Daemon::perform(const Effect& effect) {
 
 void Daemon::save() {
   const auto state = decide::to_save(world_);
-  auto text = codec::render_state(state);
+  if (!state) {
+    return;
+  }
+  auto text = codec::render_state(*state);
   if (text == saved_) {
     return;
   }
   saved_ = std::move(text);
-  if (auto outcome = save_state(paths_, state); !outcome) {
+  if (auto outcome = save_state(paths_, *state); !outcome) {
     saved_.clear();
     post(StateSaveFailed{outcome.error()});
   } else {
     post(StateSaved{});
+  }
+}
+
+void Daemon::wake_for_trial(std::chrono::seconds after) {
+  auto timer = loop_.after_with_suspend(after, [this] {
+    post(TrialTime{now_on_both_clocks()});
+    reconcile();
+    openvpn_->connect_to(world_.settings.management);
+  });
+  if (timer) {
+    trial_ = std::move(*timer);
+  } else {
+    os::log(os::LogLevel::error, timer.error().within("the trial ends at the next start of killswitchd").message());
   }
 }
 
@@ -374,6 +395,10 @@ void Daemon::on_state_file_changed() {
     return;
   }
   saved_ = std::move(text);
+  if (world_.switched_off) {
+    world_.switched_off->state = **state;  // for the next boot
+    return;
+  }
   if ((*state)->enabled) {
     post(EnableRequested{(*state)->settings});
   } else {

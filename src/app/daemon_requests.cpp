@@ -1,5 +1,8 @@
 // What the daemon does for others: D-Bus requests and the passwords that OpenVPN asks for.
+#include "killswitch/app/clock.hpp"
 #include "killswitch/app/daemon.hpp"
+#include "killswitch/app/state_file.hpp"
+#include "killswitch/codec/duration.hpp"
 #include "killswitch/codec/nft_text.hpp"
 #include "killswitch/codec/state_json.hpp"
 #include "killswitch/codec/status_json.hpp"
@@ -62,19 +65,77 @@ void Daemon::connect_bus() {
 
 serve::Handlers Daemon::handlers() {
   serve::Handlers handlers;
-  handlers.enable = [this](const std::string& settings) { return enable(settings); };
+  handlers.enable = [this](const serve::EnableCall& call) { return enable(call); };
+  handlers.confirm = [this] { return confirm(); };
   handlers.disable = [this] { return disable(); };
   handlers.status = [this] { return Result<std::string>{status_json()}; };
   handlers.rules = [this] { return Result<std::string>{applied_ ? codec::render_nft_text(*applied_) : std::string{}}; };
   return handlers;
 }
 
-Result<std::string> Daemon::enable(const std::string& settings_json) {
-  auto settings = codec::parse_settings(settings_json, "settings");
+namespace {
+
+/// What a caller who is not root may not have done with root's rights: a management socket is connected to by us, and
+/// its password file read and sent there.
+Outcome check_caller(const Settings& settings, serve::Caller caller) {
+  if (caller != serve::Caller::root && settings.management) {
+    return fail("settings: /management: only root may name a management socket and a password file: use sudo");
+  }
+  return done();
+}
+
+Outcome check_trial(const std::optional<std::chrono::seconds>& trial) {
+  if (trial && (*trial < shortest_trial || *trial > longest_trial)) {
+    return fail(fmt::format("a trial lasts from {} to {}, not {}", codec::render_duration(shortest_trial),
+                            codec::render_duration(longest_trial), codec::render_duration(*trial)));
+  }
+  return done();
+}
+
+}  // namespace
+
+Outcome Daemon::save_ahead(const EnableRequested& request) {
+  auto ahead = world_;
+  [[maybe_unused]] const auto effects = decide::step(ahead, request, wall_clock());
+  const auto state = decide::to_save(ahead);
+  if (!state) {
+    return failed("the state file cannot be used");
+  }
+  auto text = codec::render_state(*state);
+  if (const auto again = codec::parse_state(text, "state"); !again) {
+    return fail(again.error().within("the settings are too large to be kept"));
+  }
+  if (!request.trial) {
+    return done();  // saved after the lock: whoever locks for good prefers a lock that is forgotten at a reboot to none
+  }
+  if (const auto saved = save_state(paths_, *state); !saved) {
+    return failed(saved.error().message() + "; without it a trial could not revert after a crash. Nothing was changed");
+  }
+  saved_ = std::move(text);
+  return done();
+}
+
+Result<std::string> Daemon::enable(const serve::EnableCall& call) {
+  if (world_.switched_off) {
+    return failed("this machine was booted with killswitch=off on the kernel's command line: reboot without it first");
+  }
+  auto settings = codec::parse_settings(call.settings_json, "settings");
   if (!settings) {
     return fail(settings.error());
   }
-  post(EnableRequested{std::move(*settings)});
+  EnableRequested request{std::move(*settings)};
+  if (call.trial) {
+    request.trial = TrialRequest{*call.trial, now_on_both_clocks()};
+  }
+  for (const auto& checked : {check_caller(request.settings, call.caller), check_trial(call.trial)}) {
+    if (!checked) {
+      return fail(checked.error());
+    }
+  }
+  if (auto saved = save_ahead(request); !saved) {
+    return fail(saved.error());
+  }
+  post(std::move(request));
   applied_.reset();
   reconcile();
   openvpn_->connect_to(world_.settings.management);
@@ -83,6 +144,19 @@ Result<std::string> Daemon::enable(const std::string& settings_json) {
   }
   if (!world_.state_error.empty()) {
     return failed("the machine is locked, but " + world_.state_error);
+  }
+  return status_json();
+}
+
+Result<std::string> Daemon::confirm() {
+  if (!world_.trial) {
+    return failed(world_.enabled ? "there is no trial to confirm: the lock stays as it is"
+                                 : "there is no trial to confirm: the machine is open (was the trial over already?)");
+  }
+  post(TrialConfirmed{});
+  reconcile();
+  if (!world_.state_error.empty()) {
+    return failed("confirmed, but " + world_.state_error);
   }
   return status_json();
 }

@@ -30,6 +30,7 @@ void add_enable(CLI::App& app, CommandLine& line) {
       "Examples:\n"
       "  killswitch enable --config client.ovpn\n"
       "  killswitch enable --server vpn.example.org:1194/udp --policy strict\n"
+      "  killswitch enable --config client.ovpn --try 60s          open again after a minute unless confirmed\n"
       "  killswitch enable --config client.ovpn --interface tun0   OpenVPN runs without management\n"
       "  killswitch enable --config client.ovpn --offline          no daemon, no D-Bus");
   command->add_option("--config", line.enable.request.profiles, "OpenVPN profile; may be given several times")
@@ -43,7 +44,12 @@ void add_enable(CLI::App& app, CommandLine& line) {
   command->add_option("--policy", line.enable.request.policy, "what else may leave (see: killswitch policy list)")
       ->type_name("NAME|FILE")
       ->capture_default_str();
-  command->add_flag("--offline", line.enable.offline, "straight into the kernel, without daemon and D-Bus");
+  auto* trial = command->add_option("--try", line.enable.trial,
+                                    "revert to what was before after this time, unless killswitch confirm comes first");
+  trial->type_name("DURATION");
+  command->add_flag("--yes", line.enable.yes, "lock also when that cuts the SSH session that this is given in");
+  command->add_flag("--offline", line.enable.offline, "straight into the kernel, without daemon and D-Bus")
+      ->excludes(trial);
   command->add_flag("--json", line.json, "print the status as JSON");
   command->callback([&line] {
     line.enable.output = line.output();
@@ -51,9 +57,21 @@ void add_enable(CLI::App& app, CommandLine& line) {
   });
 }
 
+void add_confirm(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("confirm", "Keep a lock that was enabled with --try");
+  command->footer(
+      "Exit status 1 when there is no trial.\n\n"
+      "Examples:\n"
+      "  killswitch enable --config client.ovpn --try 60s\n"
+      "  killswitch confirm");
+  command->add_flag("--json", line.json, "print the status as JSON");
+  command->callback([&line] { line.exit = run_confirm(line.output()); });
+}
+
 void add_disable(CLI::App& app, CommandLine& line) {
   auto* command = app.add_subcommand("disable", "Give the network back");
   command->footer(
+      "Who is not root is asked to authenticate as an administrator (polkit); --offline is for root.\n\n"
       "Examples:\n"
       "  killswitch disable\n"
       "  killswitch disable --offline    works with the daemon dead and D-Bus absent");
@@ -71,7 +89,8 @@ void add_status(CLI::App& app, CommandLine& line) {
       "Exit status 0 while enabled, 3 while disabled.\n\n"
       "Examples:\n"
       "  killswitch status\n"
-      "  killswitch status --json | jq -r .state");
+      "  killswitch status --json | jq -r .state\n"
+      "  killswitch status --watch                  until Ctrl-C");
   command->add_flag("--json", line.json, "print JSON");
   command->add_flag("--watch", line.status.watch, "go on and print every change");
   command->callback([&line] {
@@ -82,7 +101,11 @@ void add_status(CLI::App& app, CommandLine& line) {
 
 void add_rules(CLI::App& app, CommandLine& line) {
   auto* command = app.add_subcommand("rules", "Print the rules that the kernel holds now, as nft(8) text");
-  command->footer("Exit status 1 when they are not confirmed to be what is wanted.");
+  command->footer(
+      "Exit status 1 when they are not confirmed to be what is wanted.\n\n"
+      "Examples:\n"
+      "  killswitch rules\n"
+      "  killswitch rules --json | jq -r .nft");
   command->add_flag("--json", line.json, "print JSON");
   command->callback([&line] { line.exit = run_rules(line.paths, line.output()); });
 }
@@ -129,6 +152,7 @@ void add_connect(CLI::App& app, CommandLine& line) {
       "  killswitch connect client.ovpn -- --verb 4 --auth-user-pass credentials.txt");
   command->add_option("FILE", line.connect.profile, "OpenVPN profile")->required();
   command->add_option("--policy", line.connect.policy, "as in enable")->type_name("NAME|FILE");
+  command->add_flag("--yes", line.connect.yes, "as in enable");
   command->add_option("OPTIONS", line.connect.openvpn_options, "after --: options for openvpn");
   command->positionals_at_end();
   command->callback([&line] { line.exit = run_connect(line.paths, line.connect); });
@@ -138,12 +162,15 @@ void add_policy(CLI::App& app, CommandLine& line) {
   auto* command = app.add_subcommand("policy", "List, show or check policies");
   command->require_subcommand(1);
   auto* list = command->add_subcommand("list", "The policies that --policy may name");
+  list->footer("Examples:\n  killswitch policy list\n  killswitch policy list --json | jq -r '.[].name'");
   list->add_flag("--json", line.json, "print JSON");
   list->callback([&line] { line.exit = run_policy_list(line.paths, line.output()); });
   auto* show = command->add_subcommand("show", "Print a policy, with every default spelled out");
+  show->footer("Examples:\n  killswitch policy show laptop > my.json");
   show->add_option("POLICY", line.policy, "name or file")->required();
   show->callback([&line] { line.exit = run_policy_show(line.paths, line.policy); });
   auto* check = command->add_subcommand("check", "Say whether a policy file is valid");
+  check->footer("Examples:\n  killswitch policy check my.json && sudo killswitch enable --policy my.json");
   check->add_option("FILE", line.policy, "policy file")->required();
   check->callback([&line] { line.exit = run_policy_check(line.policy); });
 }
@@ -162,6 +189,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", KILLSWITCH_VERSION);
   app.require_subcommand(1);
   add_enable(app, line);
+  add_confirm(app, line);
   add_disable(app, line);
   add_status(app, line);
   add_rules(app, line);

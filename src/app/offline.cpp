@@ -1,5 +1,7 @@
 #include "killswitch/app/offline.hpp"
 
+#include "killswitch/app/boot_switch.hpp"
+#include "killswitch/app/clock.hpp"
 #include "killswitch/app/state_file.hpp"
 #include "killswitch/decide/audit.hpp"
 #include "killswitch/decide/describe.hpp"
@@ -7,13 +9,16 @@
 #include "killswitch/decide/step.hpp"
 #include "killswitch/enforce/firewall.hpp"
 #include "killswitch/enforce/flows.hpp"
+#include "killswitch/os/borrow_socket.hpp"
 #include "killswitch/os/event_loop.hpp"
 #include "killswitch/os/files.hpp"
 #include "killswitch/os/log.hpp"
 #include "killswitch/sense/links.hpp"
+#include "killswitch/serve/client.hpp"
 #include "offline_parts.hpp"
 
 #include <fmt/format.h>
+#include <linux/netlink.h>
 #include <functional>
 #include <thread>
 
@@ -25,10 +30,6 @@ using namespace model;
 
 constexpr auto daemon_patience = 5s;
 constexpr auto look_again = 10ms;
-
-std::chrono::sys_seconds wall_clock() {
-  return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-}
 
 /// Holds the daemon's lock while we do its work; nothing when a daemon runs.
 Result<std::optional<os::Fd>> stand_in(const Paths& paths) {
@@ -58,8 +59,31 @@ Outcome wait_for_daemon(const std::function<bool(const Observation&)>& is_done, 
                   what, daemon_patience.count()));
 }
 
-Result<Status> lock_now(const Paths& paths, const Settings& settings) {
+/// The firewall with the right to change our tables, whoever owns them: the socket that owns them is borrowed from the
+/// process that keeps it, the service manager for a dead daemon. Ours to do: this is root, and was told to.
+Result<enforce::Firewall> open_firewall_of_owner() {
   auto firewall = enforce::Firewall::open();
+  if (!firewall) {
+    return firewall;
+  }
+  const auto owner = firewall->foreign_owner();
+  if (!owner) {
+    return fail(owner.error());
+  }
+  if (!*owner) {
+    return firewall;
+  }
+  auto socket = os::borrow_netlink_socket(NETLINK_NETFILTER, **owner);
+  if (!socket) {
+    return fail(socket.error().within(
+        "another socket owns the tables. `systemctl stop killswitchd` (and from systemd 254 on `systemctl clean "
+        "--what=fdstore killswitchd`) lets go of it; then repeat the command"));
+  }
+  return enforce::Firewall::adopt(std::move(*socket));
+}
+
+Result<Status> lock_now(const Paths& paths, const Settings& settings) {
+  auto firewall = open_firewall_of_owner();
   if (!firewall) {
     return fail(firewall.error());
   }
@@ -80,7 +104,7 @@ Result<Status> lock_now(const Paths& paths, const Settings& settings) {
     return fail(observation.error());
   }
   world->observation = std::move(*observation);
-  if (auto saved = save_state(paths, decide::to_save(*world)); !saved) {
+  if (auto saved = save_state(paths, *decide::to_save(*world)); !saved) {
     return fail(saved.error().within("the machine is locked, but would not be after a reboot"));
   }
   auto status = decide::describe(*world);
@@ -120,6 +144,9 @@ Result<World> look_around(const enforce::Firewall& firewall, World world) {
 }
 
 Result<Status> enable_offline(const Paths& paths, const Settings& settings) {
+  if (switched_off_at_boot()) {
+    return fail("this machine was booted with killswitch=off on the kernel's command line: reboot without it first");
+  }
   auto lock = stand_in(paths);
   if (!lock) {
     return fail(lock.error());
@@ -142,26 +169,62 @@ Result<Status> enable_offline(const Paths& paths, const Settings& settings) {
   return status_offline(paths);
 }
 
-Outcome disable_offline(const Paths& paths) {
-  auto lock = stand_in(paths);
-  if (!lock) {
-    return fail(lock.error());
+namespace {
+
+Outcome take_tables_away() {
+  auto firewall = open_firewall_of_owner();
+  return firewall ? firewall->remove() : Outcome{fail(firewall.error())};
+}
+
+bool kernel_is_empty(const Observation& seen) {
+  return !seen.present;
+}
+
+Outcome ask_over_bus() {
+  auto loop = os::EventLoop::create();
+  if (!loop) {
+    return fail(loop.error());
   }
-  if (!*lock) {
-    if (auto saved = save_disabled(paths); !saved) {
-      return saved;
-    }
-    return wait_for_daemon([](const Observation& seen) { return !seen.present; }, "open the machine");
+  auto client = serve::Client::connect(*loop);
+  if (!client) {
+    return fail(client.error());
   }
-  auto firewall = enforce::Firewall::open();
-  if (!firewall) {
-    return fail(firewall.error());
+  const auto answer = client->disable();
+  return answer ? done() : Outcome{fail(answer.error())};
+}
+
+/// A daemon runs, and whatever we do it would put right. It is told through the state file, else over the bus. One that
+/// does not act hangs: it cannot put anything right either, and finds the file when it goes on.
+Result<Opened> open_beside_daemon(const Paths& paths) {
+  const auto saved = save_disabled(paths);
+  if (saved && wait_for_daemon(kernel_is_empty, "open the machine")) {
+    return Opened{};
   }
+  if (!saved) {
+    [[maybe_unused]] const auto told = ask_over_bus();  // it fails all the same: it cannot write the file either
+  } else if (const auto taken = take_tables_away(); !taken) {
+    return fail(taken.error());
+  }
+  if (const auto opened = wait_for_daemon(kernel_is_empty, "open the machine"); !opened) {
+    return fail(opened.error());
+  }
+  return Opened{saved ? std::string{} : saved.error().message()};
+}
+
+}  // namespace
+
+Result<Opened> disable_offline(const Paths& paths) {
+  const auto lock = stand_in(paths);
+  if (lock && !*lock) {
+    return open_beside_daemon(paths);
+  }
+  // Where no lock can be taken (a file system that is read-only or full) no daemon can have it either.
   // In this order: a crash in between leaves a machine that is still said to be enabled, never the reverse.
-  if (auto removed = firewall->remove(); !removed) {
-    return removed;
+  if (auto removed = take_tables_away(); !removed) {
+    return fail(removed.error());
   }
-  return save_disabled(paths);
+  const auto saved = save_disabled(paths);
+  return Opened{saved ? std::string{} : saved.error().message()};
 }
 
 Result<Status> status_offline(const Paths& paths) {
@@ -175,7 +238,12 @@ Result<Status> status_offline(const Paths& paths) {
   }
   const auto state = load_state(paths);
   World world = state && *state ? decide::restore(**state) : World{};
-  world.enabled = observation->present || !state || (*state && (*state)->enabled);
+  if (switched_off_at_boot() && !observation->present) {
+    [[maybe_unused]] const auto effects =
+        decide::step(world, SwitchedOffAtBoot{state ? *state : std::nullopt}, wall_clock());
+  } else {
+    world.enabled = observation->present || !state || (*state && (*state)->enabled);
+  }
   if (!state) {
     world.state_error = state.error().message();
   }
@@ -196,9 +264,13 @@ Result<Status> status_offline(const Paths& paths) {
   status.enforced = false;
   if (world.enabled) {
     const auto lock = stand_in(paths);
+    const bool daemon_dead = lock && *lock;
     status.reasons.insert(status.reasons.begin(),
-                          lock && *lock ? "killswitchd is not running: the kernel holds the rules that it left"
-                                        : "killswitchd was not asked: this is what the kernel holds");
+                          daemon_dead ? "killswitchd is not running: the kernel holds the rules that it left"
+                                      : "killswitchd was not asked: this is what the kernel holds");
+    if (daemon_dead) {
+      status.next.insert(status.next.begin(), "systemctl start killswitchd            starts the daemon again");
+    }
   }
   return status;
 }

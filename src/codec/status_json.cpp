@@ -86,6 +86,23 @@ void read_tunnel(const JsonCursor& cursor, TunnelStatus& tunnel) {
   }
 }
 
+OrderedJson write_trial(const std::optional<model::TrialStatus>& trial) {
+  if (!trial) {
+    return nullptr;
+  }
+  return {{"until", render_time(trial->until)},
+          {"reverts_to", trial->reverts_to_enabled ? "enabled" : "disabled"},
+          {"policy", trial->policy}};
+}
+
+void read_trial(const JsonCursor& cursor, model::TrialStatus& trial) {
+  cursor.expect_object();
+  read_time(cursor.required("until", "a time"), trial.until);
+  cursor.required("reverts_to", "\"disabled\" or \"enabled\"")
+      .read_choice<bool>(trial.reverts_to_enabled, {{"disabled", false}, {"enabled", true}});
+  cursor.optional("policy").read(trial.policy);
+}
+
 void read_blocked(const JsonCursor& cursor, std::map<std::string, CounterValue>& blocked) {
   cursor.expect_object();
   const auto detail = cursor.optional("classes");
@@ -114,6 +131,13 @@ void read_state(const JsonCursor& root, Status& status) {
   root.required("policy", "the name of a policy").read(status.policy);
   read_texts(root.required("reasons", "an array"), status.reasons);
   read_texts(root.required("warnings", "an array"), status.warnings);
+  if (const auto next = root.optional("next"); next.present()) {
+    read_texts(next, status.next);
+  }
+  if (const auto trial = root.optional("trial"); trial.present() && !trial.is_null()) {
+    read_trial(trial, status.trial.emplace());
+  }
+  root.optional("switched_off").read(status.switched_off);
 }
 
 void read_dns(const JsonCursor& root, Status& status) {
@@ -175,6 +199,9 @@ std::string render_status_json(const Status& status) {
       {"policy", status.policy},
       {"reasons", status.reasons},
       {"warnings", status.warnings},
+      {"next", status.next},
+      {"trial", write_trial(status.trial)},
+      {"switched_off", status.switched_off},
       {"tunnel", write_tunnel(status.tunnel)},
       {"servers", std::move(servers)},
       {"transport", status.transport},

@@ -16,8 +16,12 @@ using model::Status;
 
 constexpr std::size_t shown_servers = 4;  // lines; one screen is 24
 constexpr std::size_t shown_reasons = 5;
+constexpr std::size_t shown_next = 6;
 
 std::string headline(const Status& status) {
+  if (status.switched_off) {
+    return "DISABLED FOR THIS BOOT (killswitch=off on the kernel's command line): NOTHING IS ENFORCED";
+  }
   if (!status.enforced && status.state != State::disabled) {
     return "NOT VERIFIED: wants to be " + std::string{model::to_string(status.state)} +
            ", but the kernel was not seen to hold the rules";
@@ -149,21 +153,10 @@ void facts(std::string& text, const Status& status) {
   line(text, "refused", blocked_of(status));
 }
 
-std::string_view next_steps(State state) {
-  switch (state) {
-    case State::disabled: return "\nTo close the machine:  killswitch enable --config FILE.ovpn\n";
-    case State::blocked:
-      return "\nTo get the VPN back:   killswitch connect FILE.ovpn   (or start OpenVPN as usual)\n"
-             "To open the machine:   killswitch disable\n"
-             "If the daemon is dead: killswitch disable --offline\n";
-    case State::connecting:
-      return "\nTo follow it:          killswitch status --watch\n"
-             "To open the machine:   killswitch disable\n";
-    case State::protected_:
-      return "\nTo prove it:           killswitch test\n"
-             "To open the machine:   killswitch disable\n";
-  }
-  return "";
+std::string trial_of(const model::TrialStatus& trial) {
+  const auto before = trial.reverts_to_enabled ? fmt::format("the settings before (policy {})", printable(trial.policy))
+                                               : std::string{"disabled"};
+  return fmt::format("until {}, then {} again, unless confirmed", render_time(trial.until), before);
 }
 
 }  // namespace
@@ -172,10 +165,14 @@ std::string render_status_text(const Status& status) {
   auto text = fmt::format("killswitch: {}\n", headline(status));
   list(text, "because", status.reasons, shown_reasons);
   list(text, "warning", status.warnings, shown_reasons);
+  if (status.trial) {
+    line(text, "trial", trial_of(*status.trial));
+  }
   if (status.state != State::disabled) {
     facts(text, status);
   }
-  text += next_steps(status.state);
+  text += '\n';
+  list(text, "next:", status.next, shown_next);
   return text;
 }
 

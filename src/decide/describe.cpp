@@ -207,7 +207,22 @@ bool holds_egress_chain(const Ruleset& ruleset) {
 
 }  // namespace
 
-Status describe(const World& world) {
+namespace {
+
+void say_switched_off(const World& world, Lines& warnings) {
+  const auto& state = world.switched_off->state;
+  warnings.push_back(
+      fmt::format("booted with killswitch=off: nothing is enforced in this boot; the state file {}",
+                  !state           ? "says nothing"
+                  : state->enabled ? fmt::format("says enabled, policy {}, and is left so", state->settings.policy.name)
+                                   : std::string{"says disabled"}));
+}
+
+TrialStatus trial_status(const Trial& trial) {
+  return {trial.until, trial.before.has_value(), trial.before ? trial.before->policy.name : std::string{}};
+}
+
+Status describe_facts(const World& world) {
   Status status;
   status.state = state_of(world);
   status.enforced = world.enabled && is_verified(world);
@@ -220,6 +235,13 @@ Status describe(const World& world) {
     status.ownership = world.observation->ownership;
     status.blocked = world.observation->counters;
     status.egress_hook = holds_egress_chain(world.observation->ruleset);
+  }
+  if (world.switched_off) {
+    status.switched_off = true;
+    say_switched_off(world, status.warnings);
+  }
+  if (world.trial) {
+    status.trial = trial_status(*world.trial);
   }
   warn(world, status.warnings);
   if (!world.enabled) {
@@ -236,6 +258,14 @@ Status describe(const World& world) {
     explain_servers(world, status.reasons);
     explain_tunnel(world, status.reasons);
   }
+  return status;
+}
+
+}  // namespace
+
+Status describe(const World& world) {
+  auto status = describe_facts(world);
+  status.next = next_steps(world, status);
   return status;
 }
 

@@ -1,6 +1,7 @@
 #include "killswitch/decide/step.hpp"
 
 #include "killswitch/decide/facts.hpp"
+#include "killswitch/decide/trial.hpp"
 #include "step_parts.hpp"
 
 #include <algorithm>
@@ -94,30 +95,28 @@ struct Stepper {
   void on(const ManagementReceived& event) { on_management(world, event, effects); }
 
   void on(const EnableRequested& event) {
-    if (!world.enabled) {
-      world.since = now;
+    if (world.switched_off) {
+      log(LogLine::Level::error, "not enabled: this machine was booted with killswitch=off");
+      return;
     }
-    world.enabled = true;
-    world.settings = event.settings;
-    world.learned.clear();
-    world.state_error.clear();
-    world.openvpn_error.clear();
-    world.observation.reset();
-    effects.emplace_back(SaveState{});
-    answer_waiting(world, effects);
+    auto trial = event.trial ? std::optional{begin_trial(world, *event.trial)} : std::nullopt;
+    enable_with(world, event.settings, now, effects);
+    world.trial = std::move(trial);
+    if (world.trial) {
+      effects.emplace_back(WakeForTrial{world.trial->duration});
+    }
   }
 
-  void on(const DisableRequested& /*event*/) {
-    if (world.enabled) {
-      world.since = now;
-    }
+  void on(const DisableRequested& /*event*/) { disable(world, now, effects); }
+  void on(const TrialConfirmed& event) { on_trial(world, event, effects); }
+  void on(const TrialTime& event) { on_trial(world, event, effects); }
+
+  void on(const SwitchedOffAtBoot& event) {
     world.enabled = false;
-    world.settings = Settings{};
-    world.learned.clear();
-    world.state_error.clear();
-    world.observation.reset();
-    effects.emplace_back(SaveState{});
-    answer_waiting(world, effects);
+    world.switched_off = SwitchedOff{event.state};
+    log(LogLine::Level::warning,
+        "killswitch=off is on the kernel's command line: NOTHING IS ENFORCED until the next boot without it; the state "
+        "file is left as it is");
   }
 
   void on(const KernelProbed& event) { world.kernel = event.features; }
@@ -155,6 +154,7 @@ struct Stepper {
   }
 
   void on(const StateUnreadable& event) {
+    world.trial.reset();  // nothing that was not read reverts a lock
     world.state_error = event.error.message();
     log(LogLine::Level::error, world.state_error +
                                    "; the machine is locked with no settings. Way back: `killswitch "
@@ -191,6 +191,41 @@ void release_holds(World& world, Effects& effects) {
 
 }  // namespace
 
+void enable_with(World& world, Settings settings, std::chrono::sys_seconds now, Effects& effects) {
+  if (!world.enabled) {
+    world.since = now;
+  }
+  world.enabled = true;
+  world.settings = std::move(settings);
+  world.trial.reset();
+  world.learned.clear();
+  world.state_error.clear();
+  world.openvpn_error.clear();
+  world.observation.reset();
+  effects.emplace_back(SaveState{});
+  answer_waiting(world, effects);
+}
+
+void disable(World& world, std::chrono::sys_seconds now, Effects& effects) {
+  if (world.enabled) {
+    world.since = now;
+  }
+  world.enabled = false;
+  world.settings = Settings{};
+  world.trial.reset();
+  if (world.switched_off) {
+    world.since = now;
+    world.switched_off->state = SavedState{};
+    world.switched_off->state->enabled = false;
+    world.switched_off->state->since = now;
+  }
+  world.learned.clear();
+  world.state_error.clear();
+  world.observation.reset();
+  effects.emplace_back(SaveState{});
+  answer_waiting(world, effects);
+}
+
 bool is_verified(const World& world) {
   return world.firewall_error.empty() && world.observation && world.observation->present &&
          world.observation->differences.empty();
@@ -209,6 +244,7 @@ World restore(const SavedState& saved) {
   world.enabled = saved.enabled;
   world.since = saved.since;
   world.settings = saved.settings;
+  world.trial = saved.trial;
   world.trusted = saved.tunnel;
   if (saved.tunnel && saved.tunnel->report.source == TunnelSource::management) {
     world.report = saved.tunnel->report;
@@ -216,8 +252,11 @@ World restore(const SavedState& saved) {
   return world;
 }
 
-SavedState to_save(const World& world) {
-  return SavedState{world.enabled, world.since, world.settings, world.trusted};
+std::optional<SavedState> to_save(const World& world) {
+  if (world.switched_off) {
+    return world.switched_off->state;
+  }
+  return SavedState{world.enabled, world.since, world.settings, world.trusted, world.trial};
 }
 
 }  // namespace killswitch::decide

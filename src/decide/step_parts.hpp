@@ -1,15 +1,22 @@
-// The part of `step` that deals with what OpenVPN says. Private to this folder.
+// Parts of `step`: what OpenVPN says, what is asked for, and the trial. Private to this folder.
 #pragma once
 
 #include "killswitch/model/effect.hpp"
 #include "killswitch/model/event.hpp"
 #include "killswitch/model/world.hpp"
 
+#include <chrono>
 #include <vector>
 
 namespace killswitch::decide {
 
 using Effects = std::vector<model::Effect>;
+
+/// The lock with these settings; no trial.
+void enable_with(model::World& world, model::Settings settings, std::chrono::sys_seconds now, Effects& effects);
+void disable(model::World& world, std::chrono::sys_seconds now, Effects& effects);
+void on_trial(model::World& world, const model::TrialConfirmed& event, Effects& effects);
+void on_trial(model::World& world, const model::TrialTime& event, Effects& effects);
 
 /// Answers what OpenVPN asked while no server was known.
 void answer_waiting(model::World& world, Effects& effects);

@@ -163,4 +163,17 @@ Result<std::map<std::string, model::CounterValue>> Firewall::read_counters() {
   return std::move(decoder.finish().counters);
 }
 
+Result<std::optional<std::uint32_t>> Firewall::foreign_owner() {
+  const auto seen = snapshot();
+  if (!seen) {
+    return fail(seen.error());
+  }
+  for (const codec::HeldTable& held : seen->held) {
+    if ((held.flags & codec::table_flag_owner) != 0 && held.owner != socket_.port_id()) {
+      return std::optional{held.owner};
+    }
+  }
+  return std::optional<std::uint32_t>{};
+}
+
 }  // namespace killswitch::enforce

@@ -90,15 +90,31 @@ Result<EventSource> EventLoop::watch_fd(int fd, std::uint32_t epoll_events, Read
   return EventSource{std::move(registration)};
 }
 
-Result<EventSource> EventLoop::after(std::chrono::microseconds delay, Callback callback) {
-  auto registration = std::make_shared<Registration<Callback>>(std::move(callback));
-  const int error =
-      sd_event_add_time_relative(event_.get(), &registration->source, CLOCK_MONOTONIC,
-                                 static_cast<std::uint64_t>(delay.count()), 0, on_time, registration.get());
+namespace {
+
+using TimerRegistration = std::shared_ptr<Registration<EventLoop::Callback>>;
+
+Result<TimerRegistration> start_timer(sd_event* loop, clockid_t clock, std::chrono::microseconds delay,
+                                      EventLoop::Callback callback) {
+  auto registration = std::make_shared<Registration<EventLoop::Callback>>(std::move(callback));
+  const int error = sd_event_add_time_relative(
+      loop, &registration->source, clock, static_cast<std::uint64_t>(delay.count()), 0, on_time, registration.get());
   if (error < 0) {
     return failed(error, "event loop: set a timer");
   }
-  return EventSource{std::move(registration)};
+  return registration;
+}
+
+}  // namespace
+
+Result<EventSource> EventLoop::after(std::chrono::microseconds delay, Callback callback) {
+  auto timer = start_timer(event_.get(), CLOCK_MONOTONIC, delay, std::move(callback));
+  return timer ? Result<EventSource>{EventSource{std::move(*timer)}} : fail(timer.error());
+}
+
+Result<EventSource> EventLoop::after_with_suspend(std::chrono::microseconds delay, Callback callback) {
+  auto timer = start_timer(event_.get(), CLOCK_BOOTTIME, delay, std::move(callback));
+  return timer ? Result<EventSource>{EventSource{std::move(*timer)}} : fail(timer.error());
 }
 
 Result<EventSource> EventLoop::watch_signal(int signal_number, Callback callback) {

@@ -2,13 +2,16 @@
 
 #include "killswitch/serve/manager.hpp"
 
+#include <unistd.h>
+
 namespace killswitch::serve {
 namespace {
 
 using namespace std::chrono_literals;
 
 // Enabling resolves nothing and waits for nobody, but it writes the state file through to the disk.
-constexpr auto change_timeout = 30s;
+constexpr std::chrono::milliseconds change_timeout = 30s;
+constexpr std::chrono::milliseconds authentication_timeout = 330s;  // longer than the daemon waits for polkit
 constexpr auto read_timeout = 5s;
 
 class ClientCategory final : public std::error_category {
@@ -70,14 +73,15 @@ Result<Client> Client::connect(os::EventLoop& loop) {
   return Client{loop, std::move(*bus), std::move(lost)};
 }
 
-Result<std::string> Client::call(const char* method, os::BusValues arguments, std::chrono::milliseconds timeout) {
+Result<std::string> Client::call(const char* method, os::BusValues arguments, os::Activation activation,
+                                 std::chrono::milliseconds timeout) {
   const auto reply = bus_.call({.destination = bus_name,
                                 .path = object_path,
                                 .interface = interface_name,
                                 .member = method,
                                 .arguments = std::move(arguments),
                                 .reply_signature = "s",
-                                .activation = os::Activation::refused,
+                                .activation = activation,
                                 .timeout = timeout});
   if (!reply) {
     return client_fail(reply.error());
@@ -85,20 +89,38 @@ Result<std::string> Client::call(const char* method, os::BusValues arguments, st
   return std::get<std::string>(reply->at(0).content);
 }
 
-Result<std::string> Client::enable(const std::string& settings_json) {
-  return call("Enable", {os::bus_string(settings_json)}, change_timeout);
+Result<std::string> Client::change(const char* method, os::BusValues arguments) {
+  // A stopped daemon is started for it; whoever is not root is asked for a password meanwhile.
+  return call(method, std::move(arguments), os::Activation::allowed,
+              ::geteuid() == 0 ? change_timeout : authentication_timeout);
+}
+
+Result<std::string> Client::read(const char* method) {
+  return call(method, {}, os::Activation::refused, read_timeout);
+}
+
+Result<std::string> Client::enable(const std::string& settings_json, std::optional<std::chrono::seconds> trial) {
+  if (!trial) {
+    return change("Enable", {os::bus_string(settings_json)});
+  }
+  return change("EnableOnTrial",
+                {os::bus_string(settings_json), os::bus_uint32(static_cast<std::uint32_t>(trial->count()))});
+}
+
+Result<std::string> Client::confirm() {
+  return change("Confirm", {});
 }
 
 Result<std::string> Client::disable() {
-  return call("Disable", {}, change_timeout);
+  return change("Disable", {});
 }
 
 Result<std::string> Client::status() {
-  return call("GetStatus", {}, read_timeout);
+  return read("GetStatus");
 }
 
 Result<std::string> Client::rules() {
-  return call("GetRules", {}, read_timeout);
+  return read("GetRules");
 }
 
 Outcome Client::watch(std::function<void(const std::string&)> changed, std::function<void()> absent) {

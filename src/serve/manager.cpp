@@ -1,6 +1,9 @@
 #include "killswitch/serve/manager.hpp"
 
+#include "killswitch/serve/polkit.hpp"
+
 #include <fmt/format.h>
+#include <map>
 
 namespace killswitch::serve {
 namespace {
@@ -10,22 +13,7 @@ constexpr const char* invalid_argument = "org.killswitch1.Error.InvalidArgument"
 constexpr const char* refused_by_us = "org.killswitch1.Error.AccessDenied";
 constexpr const char* handler_failed = "org.killswitch1.Error.Failed";
 
-enum class Audience { everyone, root };
-
-/// @return why the caller may not; a caller whom the bus does not vouch for is nobody (G12)
-std::optional<os::BusFailure> refusal(const os::BusRequest& request, Audience audience, const char* method) {
-  if (audience == Audience::everyone) {
-    return std::nullopt;
-  }
-  const auto uid = request.caller_uid();
-  if (!uid) {
-    return os::BusFailure{access_denied, fmt::format("{}: {}", method, uid.error().message())};
-  }
-  if (*uid != 0) {
-    return os::BusFailure{access_denied, fmt::format("{} is for root only (the caller has uid {})", method, *uid)};
-  }
-  return std::nullopt;
-}
+constexpr const char* too_many = "org.freedesktop.DBus.Error.LimitsExceeded";
 
 os::BusReply reply(const Result<std::string>& result) {
   if (result) {
@@ -39,38 +27,100 @@ os::BusReply reply(const Result<std::string>& result) {
   return os::BusFailure{name, result.error().message()};
 }
 
-os::BusMethod method(const char* name, Audience audience, const char* reply_name,
-                     std::function<Result<std::string>()> handler) {
-  return {name,
-          "",
-          {},
-          "s",
-          {reply_name},
-          [=, handler = std::move(handler)](const os::BusRequest& request, const os::BusAnswer& answer) {
-            if (auto refused = refusal(request, audience, name)) {
-              return answer(std::move(*refused));
-            }
-            answer(reply(handler()));
-          }};
+using Act = std::function<Result<std::string>(Caller)>;
+using WhichAction = std::function<Action()>;
+
+/// Lets requests in (G12): root at once, others when polkit has said so.
+class Gate : public std::enable_shared_from_this<Gate> {
+public:
+  explicit Gate(os::Bus& bus) : bus_{bus} {}
+
+  /// @param which what the request amounts to; asked again after polkit, because the world may have changed meanwhile
+  void admit(const os::BusRequest& request, const os::BusAnswer& answer, const WhichAction& which, const Act& act) {
+    const auto uid = request.caller_uid();
+    if (!uid) {
+      return answer(os::BusFailure{access_denied, uid.error().message()});  // whom the bus does not vouch for
+    }
+    if (*uid == 0) {
+      return answer(reply(act(Caller::root)));
+    }
+    if (waiting_[*uid] >= most_waiting_of_a_user || all_waiting_ >= most_waiting) {
+      return answer(os::BusFailure{too_many, "too many requests wait for an authentication already"});
+    }
+    ++waiting_[*uid];
+    ++all_waiting_;
+    const auto action = which();
+    ask_polkit(bus_, request.sender, action,
+               [gate = shared_from_this(), user = *uid, action, which, answer, act](const Outcome& allowed) {
+                 --gate->waiting_[user];
+                 --gate->all_waiting_;
+                 if (!allowed) {
+                   return answer(os::BusFailure{access_denied, allowed.error().context});
+                 }
+                 if (which() != action) {
+                   return answer(
+                       os::BusFailure{access_denied, "the kill switch was changed while you authenticated: ask again"});
+                 }
+                 answer(reply(act(Caller::administrator)));
+               });
+  }
+
+private:
+  os::Bus& bus_;
+  std::map<std::uint32_t, std::size_t> waiting_;
+  std::size_t all_waiting_{0};
+};
+
+using Handler = std::function<void(const os::BusRequest&, const os::BusAnswer&)>;
+
+os::BusMethod method(const char* name, const char* reply_name, Handler handler) {
+  return {name, "", {}, "s", {reply_name}, std::move(handler)};
 }
 
-os::BusMethod enable_method(std::function<Result<std::string>(const std::string&)> handler) {
-  return {"Enable",
-          "s",
-          {"settings_json"},
-          "s",
-          {"status_json"},
-          [handler = std::move(handler)](const os::BusRequest& request, const os::BusAnswer& answer) {
-            if (auto refused = refusal(request, Audience::root, "Enable")) {
-              return answer(std::move(*refused));
-            }
-            const auto& settings = std::get<std::string>(request.arguments.at(0).content);
-            if (settings.size() > longest_settings) {
-              return answer(os::BusFailure{invalid_argument, fmt::format("the settings have {} bytes; {} are accepted",
-                                                                         settings.size(), longest_settings)});
-            }
-            answer(reply(handler(settings)));
-          }};
+Handler for_everyone(std::function<Result<std::string>()> handler) {
+  return [handler = std::move(handler)](const os::BusRequest& /*request*/, const os::BusAnswer& answer) {
+    answer(reply(handler()));
+  };
+}
+
+Handler for_root(const char* name, std::function<Result<std::string>()> handler) {
+  return [name, handler = std::move(handler)](const os::BusRequest& request, const os::BusAnswer& answer) {
+    const auto uid = request.caller_uid();
+    if (!uid || *uid != 0) {
+      return answer(os::BusFailure{access_denied, fmt::format("{} is for root only", name)});
+    }
+    answer(reply(handler()));
+  };
+}
+
+Handler for_administrators(const std::shared_ptr<Gate>& gate, Action action,
+                           std::function<Result<std::string>()> handler) {
+  return [gate, action, handler = std::move(handler)](const os::BusRequest& request, const os::BusAnswer& answer) {
+    gate->admit(
+        request, answer, [action] { return action; }, [handler](Caller) { return handler(); });
+  };
+}
+
+/// Closing an open machine is one thing, changing what may leave a closed one is another.
+Handler enable_handler(const std::shared_ptr<Gate>& gate, const Summary* summary,
+                       std::function<Result<std::string>(const EnableCall&)> handler) {
+  return [gate, summary, handler = std::move(handler)](const os::BusRequest& request, const os::BusAnswer& answer) {
+    EnableCall call;
+    call.settings_json = std::get<std::string>(request.arguments.at(0).content);
+    if (call.settings_json.size() > longest_settings) {
+      return answer(os::BusFailure{invalid_argument, fmt::format("the settings have {} bytes; {} are accepted",
+                                                                 call.settings_json.size(), longest_settings)});
+    }
+    if (request.arguments.size() > 1) {
+      call.trial = std::chrono::seconds{std::get<std::uint32_t>(request.arguments.at(1).content)};
+    }
+    const auto which = [summary] { return summary->state == "disabled" ? Action::enable : Action::policy; };
+    gate->admit(request, answer, which, [handler, call](Caller caller) {
+      auto admitted = call;
+      admitted.caller = caller;
+      return handler(admitted);
+    });
+  };
 }
 
 }  // namespace
@@ -79,10 +129,15 @@ Result<Manager> Manager::start(os::Bus& bus, Handlers handlers, Summary summary)
   auto present = std::make_unique<Summary>(std::move(summary));
   const Summary* read = present.get();
   os::BusObject object{object_path, interface_name, {}, {}, {{"StatusChanged", "s", {"status_json"}}}};
-  object.methods.push_back(enable_method(std::move(handlers.enable)));
-  object.methods.push_back(method("Disable", Audience::root, "status_json", std::move(handlers.disable)));
-  object.methods.push_back(method("GetStatus", Audience::everyone, "status_json", std::move(handlers.status)));
-  object.methods.push_back(method("GetRules", Audience::root, "nft_text", std::move(handlers.rules)));
+  const auto gate = std::make_shared<Gate>(bus);
+  const auto enable = enable_handler(gate, read, std::move(handlers.enable));
+  object.methods = {
+      {"Enable", "s", {"settings_json"}, "s", {"status_json"}, enable},
+      {"EnableOnTrial", "su", {"settings_json", "seconds"}, "s", {"status_json"}, enable},
+      method("Confirm", "status_json", for_administrators(gate, Action::enable, std::move(handlers.confirm))),
+      method("Disable", "status_json", for_administrators(gate, Action::disable, std::move(handlers.disable))),
+      method("GetStatus", "status_json", for_everyone(std::move(handlers.status))),
+      method("GetRules", "nft_text", for_root("GetRules", std::move(handlers.rules)))};
   object.properties.push_back({"State", "s", [read] { return os::bus_string(read->state); }});
   object.properties.push_back({"Policy", "s", [read] { return os::bus_string(read->policy); }});
   object.properties.push_back({"Enforced", "b", [read] { return os::bus_boolean(read->enforced); }});

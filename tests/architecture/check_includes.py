@@ -33,7 +33,7 @@ LIBRARIES = {
     "fmt": set(FOLDERS),
 }
 # sdbus-c++ belongs to one facade, not to a folder.
-BUS_FACADE = re.compile(r"src/os/bus(_sdbus)?\.[ch]pp$")
+BUS_FACADE = re.compile(r"src/os/bus(_sdbus|_connection)?\.[ch]pp$")
 
 # Headers that are of no use without a descriptor, a clock, a process or a thread.
 WORLD = {

@@ -46,7 +46,8 @@ std::string configuration(const fs::path& directory) {
     <allow send_destination="org.freedesktop.DBus"/>
   </policy>
   <include>{}/packaging/dbus/org.killswitch1.conf</include>
-  <policy context="mandatory"><allow own_prefix="org.example"/><allow send_destination_prefix="org.example"/></policy>
+  <policy context="mandatory"><allow own_prefix="org.example"/><allow send_destination_prefix="org.example"/>
+    <allow own="org.freedesktop.PolicyKit1"/><allow send_destination="org.freedesktop.PolicyKit1"/></policy>
 </busconfig>
 )",
                      directory.string(), PROJECT_ROOT);
@@ -164,6 +165,11 @@ public:
       pid_ = -1;
     }
   }
+  /// Waits for its own end.
+  int exit_status() const {
+    siginfo_t info{};
+    return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT) == 0 ? info.si_status : -1;
+  }
 
 private:
   pid_t pid_{-1};
@@ -171,7 +177,7 @@ private:
 
 /// killswitchd without a kill switch: answers, and announces a status on `Enable`.
 template <typename Ready>
-void manager_main(Ready ready) {
+void manager_main(Ready ready, const char* state = "blocked") {
   auto loop = os::EventLoop::create();
   auto bus = os::Bus::connect_system(*loop, [&](const Error&) { loop->stop(); });
   if (!bus) {
@@ -180,7 +186,8 @@ void manager_main(Ready ready) {
   std::optional<serve::Manager> manager;
   std::vector<os::EventSource> timers;
   serve::Handlers handlers;
-  handlers.enable = [&](const std::string& settings) -> Result<std::string> {
+  handlers.enable = [&](const serve::EnableCall& call) -> Result<std::string> {
+    const auto& settings = call.settings_json;
     if (settings == "bad") {
       return fail("/remotes/0: a port is missing");
     }
@@ -193,18 +200,78 @@ void manager_main(Ready ready) {
       }
     });
     timers.push_back(std::move(*timer));
-    return "enabled with " + std::to_string(settings.size());
+    return "enabled with " + std::to_string(settings.size()) +
+           (call.trial ? fmt::format(" for {} s", call.trial->count()) : "") +
+           (call.caller == serve::Caller::root ? "" : " by an administrator");
   };
+  handlers.confirm = [] { return Result<std::string>{std::string{"confirmed"}}; };
   handlers.disable = [] { return Result<std::string>{std::string{"disabled"}}; };
   handlers.status = [] { return Result<std::string>{std::string{R"({"state":"blocked"})"}}; };
   handlers.rules = [] { return Result<std::string>{std::string{"table inet killswitch {}"}}; };
-  auto started = serve::Manager::start(*bus, std::move(handlers), {"blocked", "laptop", true});
+  auto started = serve::Manager::start(*bus, std::move(handlers), {state, "laptop", true});
   if (!started) {
     ::_exit(2);
   }
   manager.emplace(std::move(*started));
   ready();
   static_cast<void>(loop->run().has_value());
+}
+
+/// polkit as far as we talk to it: says yes to one action, and only about the caller itself. With `Hold` it keeps its
+/// answers until it is told to give them.
+template <typename Ready>
+void polkit_main(Ready ready, const std::string& granted, const std::string& detail = {}, bool hold = false) {
+  constexpr const char* interface = "org.freedesktop.PolicyKit1.Authority";
+  auto loop = os::EventLoop::create();
+  auto bus = os::Bus::connect_system(*loop, [&](const Error&) { loop->stop(); });
+  std::vector<std::function<void()>> held;
+  os::BusObject object{"/org/freedesktop/PolicyKit1/Authority", interface, {}, {}, {}};
+  const auto check = [&](const os::BusRequest& request, const os::BusAnswer& answer) {
+    const auto& subject = std::get<os::BusValues>(request.arguments.at(0).content);
+    const auto& properties = std::get<os::BusValues>(subject.at(1).content);
+    const auto expected = os::bus_string("system-bus-name");
+    const bool asked_well =
+        subject.at(0) == expected && properties.size() == 1 && request.arguments.at(3) == os::bus_uint32(1);
+    const bool yes = asked_well && std::get<std::string>(request.arguments.at(1).content) == granted;
+    os::BusValues details;
+    if (!detail.empty()) {
+      details.push_back(os::bus_entry(os::bus_string(detail), os::bus_string("true")));
+    }
+    const auto decision = os::bus_struct(
+        {os::bus_boolean(yes), os::bus_boolean(detail == "challenge"), os::bus_array("{ss}", std::move(details))});
+    auto give = [answer, decision] { answer(os::BusValues{decision}); };
+    if (hold) {
+      held.emplace_back(std::move(give));
+    } else {
+      give();
+    }
+  };
+  const auto count = [&](const os::BusRequest&, const os::BusAnswer& answer) {
+    answer(os::BusValues{os::bus_uint32(static_cast<std::uint32_t>(held.size()))});
+  };
+  const auto release = [&](const os::BusRequest& request, const os::BusAnswer& answer) {
+    count(request, answer);
+    for (const auto& give : std::exchange(held, {})) {
+      give();
+    }
+  };
+  object.methods.push_back({"CheckAuthorization", "(sa{sv})sa{ss}us", {}, "(bba{ss})", {}, check});
+  object.methods.push_back({"Held", "", {}, "u", {}, count});
+  object.methods.push_back({"Release", "", {}, "u", {}, release});
+  if (bus->export_object(std::move(object)) && bus->request_name("org.freedesktop.PolicyKit1")) {
+    ready();
+    static_cast<void>(loop->run().has_value());
+  }
+}
+
+/// How many answers it holds back. @param member "Held", or "Release", which gives them
+std::uint32_t ask_polkit_for(os::Bus& bus, const char* member) {
+  const auto held = bus.call({.destination = "org.freedesktop.PolicyKit1",
+                              .path = "/org/freedesktop/PolicyKit1/Authority",
+                              .interface = "org.freedesktop.PolicyKit1.Authority",
+                              .member = member,
+                              .reply_signature = "u"});
+  return held ? std::get<std::uint32_t>(held->at(0).content) : 0;
 }
 
 /// Runs `check` as another user. @return its exit status
@@ -273,6 +340,9 @@ TEST_CASE("root may do everything, and is told what went wrong") {
   REQUIRE(client.has_value());
   CHECK(client->status().value() == R"({"state":"blocked"})");
   CHECK(client->enable("{}").value() == "enabled with 2");
+  using namespace std::chrono_literals;
+  CHECK(client->enable("{}", 60s).value() == "enabled with 2 for 60 s");
+  CHECK(client->confirm().value() == "confirmed");
   CHECK(client->disable().value() == "disabled");
   CHECK(client->rules().value() == "table inet killswitch {}");
   const auto bad = client->enable("bad");
@@ -313,12 +383,138 @@ TEST_CASE("another user may read the status and nothing more") {
           return !client->status()                                              ? 2
                  : !is(client->enable("{}"), serve::ClientError::not_permitted) ? 3
                  : !is(client->disable(), serve::ClientError::not_permitted)    ? 4
+                 : !is(client->confirm(), serve::ClientError::not_permitted)    ? 9
                  : !is(client->rules(), serve::ClientError::not_permitted)      ? 5
                  : !bus->call(property("State"))                                ? 6
                  : bus->call(set).has_value()                                   ? 7
                  : bus->request_name(serve::bus_name).has_value()               ? 8
                                                                                 : 0;
         }) == 0);
+}
+
+TEST_CASE("whoever polkit lets may do just that") {
+  if (::geteuid() != 0) {
+    WARN("needs root");
+    return;
+  }
+  struct Row {
+    const char* granted;
+    const char* state;
+    bool enables;
+    bool disables;
+  };
+  for (const auto& row :
+       {Row{"org.killswitch1.policy", "blocked", true, false}, Row{"org.killswitch1.enable", "blocked", false, false},
+        Row{"org.killswitch1.enable", "disabled", true, false}, Row{"org.killswitch1.policy", "disabled", false, false},
+        Row{"org.killswitch1.disable", "blocked", false, true},
+        Row{"org.killswitch1.status", "blocked", false, false}}) {
+    INFO(row.granted << " while " << row.state);
+    const PrivateBus private_bus;
+    const Daemon polkit{[&](auto ready) { polkit_main(ready, row.granted); }};
+    const Daemon daemon{[&](auto ready) { manager_main(ready, row.state); }};
+    CHECK(as_user(65534, [&] {
+            auto loop = os::EventLoop::create();
+            auto client = serve::Client::connect(*loop);
+            const auto enabled = client->enable("{}");
+            const auto disabled = client->disable();
+            if (enabled.has_value() != row.enables || disabled.has_value() != row.disables) {
+              return 1;
+            }
+            if (!enabled && enabled.error().code != serve::ClientError::not_permitted) {
+              return 2;
+            }
+            return enabled && *enabled != "enabled with 2 by an administrator" ? 3 : 0;
+          }) == 0);
+  }
+}
+
+TEST_CASE("polkit's no is passed on with its reason") {
+  if (::geteuid() != 0) {
+    WARN("needs root");
+    return;
+  }
+  for (const auto& [detail, words] :
+       {std::pair{"", "polkit says no"}, std::pair{"polkit.dismissed", "dismissed"}, std::pair{"challenge", "sudo"}}) {
+    INFO(words);
+    const PrivateBus private_bus;
+    const Daemon polkit{[&](auto ready) { polkit_main(ready, "nothing", detail); }};
+    const Daemon daemon{[](auto ready) { manager_main(ready); }};
+    CHECK(as_user(65534, [&] {
+            auto loop = os::EventLoop::create();
+            auto client = serve::Client::connect(*loop);
+            const auto disabled = client->disable();
+            return is(disabled, serve::ClientError::not_permitted) &&
+                           disabled.error().message().find(words) != std::string::npos
+                       ? 0
+                       : 1;
+          }) == 0);
+  }
+}
+
+TEST_CASE("what was authorised is done only if it still is that") {
+  if (::geteuid() != 0) {
+    WARN("needs root");
+    return;
+  }
+  const PrivateBus private_bus;
+  const Daemon polkit{[](auto ready) { polkit_main(ready, "org.killswitch1.enable", "", true); }};
+  const Daemon daemon{[](auto ready) { manager_main(ready, "disabled"); }};
+  const Daemon user{[](auto ready) {
+    ready();
+    const int answered = as_user(65534, [] {
+      auto loop = os::EventLoop::create();
+      auto client = serve::Client::connect(*loop);
+      const auto enabled = client->enable("{}");
+      return is(enabled, serve::ClientError::not_permitted) &&
+                     enabled.error().message().find("was changed") != std::string::npos
+                 ? 7
+                 : 1;
+    });
+    ::_exit(answered);
+  }};
+  Peer root;
+  bool connecting = false;
+  const auto told = root.bus.subscribe({.sender = serve::bus_name, .member = "StatusChanged", .signature = "s"},
+                                       [&](const os::BusNotice&) { connecting = true; });
+  REQUIRE(told.has_value());
+  REQUIRE(root.reached([&] { return ask_polkit_for(root.bus, "Held") == 1; }));
+  auto loop = os::EventLoop::create();
+  auto client = serve::Client::connect(*loop);
+  REQUIRE(client.has_value());
+  CHECK(client->enable("{}").has_value());  // root locks the machine meanwhile
+  REQUIRE(root.reached([&] { return connecting; }));
+  CHECK(ask_polkit_for(root.bus, "Release") == 1);
+  CHECK(user.exit_status() == 7);
+}
+
+TEST_CASE("nobody can make the daemon hold requests without end") {
+  if (::geteuid() != 0) {
+    WARN("needs root");
+    return;
+  }
+  const PrivateBus private_bus;
+  const Daemon polkit{[](auto ready) { polkit_main(ready, "nothing", "", true); }};
+  const Daemon daemon{[](auto ready) { manager_main(ready); }};
+  CHECK(as_user(65534, [] {
+          Peer peer;
+          std::size_t refused = 0;
+          const os::BusCall call{.destination = serve::bus_name,
+                                 .path = serve::object_path,
+                                 .interface = serve::interface_name,
+                                 .member = "Disable",
+                                 .reply_signature = "s",
+                                 .activation = os::Activation::allowed};
+          for (std::size_t i = 0; i < serve::most_waiting_of_a_user + 3; ++i) {
+            const auto sent = peer.bus.call_async(call, [&](const Result<os::BusValues>&) { ++refused; });
+            if (!sent) {
+              return 1;
+            }
+          }
+          return peer.reached([&] { return refused == 3; }) ? 0 : 2;
+        }) == 0);
+  auto loop = os::EventLoop::create();
+  auto client = serve::Client::connect(*loop);
+  CHECK(client->disable().value() == "disabled");  // root does not stand in that line
 }
 
 TEST_CASE("nobody but root can own the name, and not twice") {
@@ -583,14 +779,15 @@ TEST_CASE("the object describes itself as the introspection file does") {
     return found;
   };
   const std::string ours = live.substr(live.find("<interface name=\"org.killswitch1.Manager\">"));
-  for (const char* member : {"<method name=\"Enable\">", "<method name=\"Disable\">", "<method name=\"GetStatus\">",
-                             "<method name=\"GetRules\">", "<signal name=\"StatusChanged\">"}) {
+  for (const char* member : {"<method name=\"Enable\">", "<method name=\"EnableOnTrial\">", "<method name=\"Confirm\">",
+                             "<method name=\"Disable\">", "<method name=\"GetStatus\">", "<method name=\"GetRules\">",
+                             "<signal name=\"StatusChanged\">"}) {
     INFO(member);
     CHECK(count(*file, member) == 1);
     CHECK(count(ours, member) == 1);
   }
   for (const char* name : {"name=\"State\"", "name=\"Policy\"", "name=\"Enforced\"", "name=\"settings_json\"",
-                           "name=\"status_json\"", "name=\"nft_text\""}) {
+                           "name=\"seconds\"", "name=\"status_json\"", "name=\"nft_text\""}) {
     INFO(name);
     CHECK(count(*file, name) == count(ours, name));
   }

@@ -55,6 +55,7 @@ SavedState full_state() {
   report.search_domains = {"example.org", "a \"b\"\n"};
   report.source = model::TunnelSource::profile;
   state.tunnel = model::TrustedTunnel{model::IfIndex{7}, report};
+  state.trial = model::Trial{std::chrono::seconds{60}, moment(), "b", std::chrono::seconds{1060}, full_settings()};
   return state;
 }
 
@@ -176,6 +177,12 @@ TEST_CASE("state: bad input and the words it gets") {
        "\"192.168.255.2\""},
       {"\"source\": \"profile\"", "\"source\": \"me\"",
        "s: /tunnel/source: expected \"management\" or \"profile\", found \"me\""},
+      {"\"duration\": 60", "\"duration\": 86401",
+       "s: /trial/duration: expected a whole number from 0 to 86400, found 86401"},
+      {"\"uptime_until\": 1060,", "", "s: /trial/uptime_until: expected seconds, found nothing"},
+      {"\"before\": {", "\"before\": null, \"x\": {",
+       "s: /trial/x: unknown key; known here: \"duration\", \"until\", "
+       "\"boot\", \"uptime_until\", \"before\""},
       {"\"search_domains\": [", "\"search_domains\": [3,", "s: /tunnel/search_domains/0: expected text, found 3"},
   }));
   auto text = codec::render_state(full_state());

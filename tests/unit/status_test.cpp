@@ -35,6 +35,7 @@ Status protected_status() {
   status.enforced = true;
   status.since = moment();
   status.policy = "laptop";
+  status.next = {"killswitch test  proves it"};
   model::TunnelStatus tunnel;
   tunnel.interface = "tun0";
   tunnel.up = true;
@@ -63,6 +64,7 @@ Status blocked_status() {
   status.policy = "strict";
   status.reasons = {"OpenVPN is not running", "no address of vpn.example.org is known"};
   status.warnings = {"the kernel has no persist flag"};
+  status.next = {"killswitch connect FILE.ovpn  starts OpenVPN", "killswitch disable  opens this machine"};
   status.servers = {{{"vpn.example.org", Port{1194}, Protocol::udp, {}}, {}, {}, "Name or service not known"},
                     {{"192.0.2.1", Port{443}, Protocol::tcp, {}}, {address("192.0.2.1")}, {}, ""}};
   status.dns_backend = "none";
@@ -91,6 +93,11 @@ TEST_CASE("status: the JSON of the contract") {
   "policy": "laptop",
   "reasons": [],
   "warnings": [],
+  "next": [
+    "killswitch test  proves it"
+  ],
+  "trial": null,
+  "switched_off": false,
   "tunnel": {
     "interface": "tun0",
     "up": true,
@@ -165,6 +172,12 @@ TEST_CASE("status: every field survives") {
   check_round_trip(protected_status());
   check_round_trip(blocked_status());
   check_round_trip(Status{});
+  for (const bool enabled : {false, true}) {
+    auto tried = blocked_status();
+    tried.trial = model::TrialStatus{moment(), enabled, enabled ? "laptop" : ""};
+    tried.switched_off = enabled;
+    check_round_trip(tried);
+  }
   auto status = protected_status();
   status.tunnel->server.reset();
   check_round_trip(status);
@@ -257,8 +270,7 @@ TEST_CASE("status: text for people") {
   kernel     rules verified, owned and persistent
   refused    4 packets: dns 3, impostor 1
 
-To prove it:           killswitch test
-To open the machine:   killswitch disable
+  next:      killswitch test  proves it
 )");
   CHECK(codec::render_status_text(blocked_status()) ==
         R"(killswitch: BLOCKED: nothing but link upkeep leaves this machine until the VPN is back
@@ -274,17 +286,25 @@ To open the machine:   killswitch disable
   kernel     rules verified, another program can remove them
   refused    1 packet: lan 1
 
-To get the VPN back:   killswitch connect FILE.ovpn   (or start OpenVPN as usual)
-To open the machine:   killswitch disable
-If the daemon is dead: killswitch disable --offline
+  next:      killswitch connect FILE.ovpn  starts OpenVPN
+             killswitch disable  opens this machine
 )");
   Status disabled;
   disabled.state = State::disabled;
+  disabled.next = {"killswitch enable --config FILE.ovpn  locks this machine"};
   CHECK(codec::render_status_text(disabled) ==
         R"(killswitch: DISABLED: this machine is not held back; traffic may leave without the VPN
 
-To close the machine:  killswitch enable --config FILE.ovpn
+  next:      killswitch enable --config FILE.ovpn  locks this machine
 )");
+  auto tried = blocked_status();
+  tried.trial = model::TrialStatus{moment(), true, "laptop"};
+  CHECK(codec::render_status_text(tried).find("  trial      until 2026-11-23T02:18:00Z, then the settings before "
+                                              "(policy laptop) again, unless confirmed\n") != std::string::npos);
+  tried.trial = model::TrialStatus{moment(), false, ""};
+  CHECK(codec::render_status_text(tried).find("then disabled again, unless confirmed\n") != std::string::npos);
+  disabled.switched_off = true;
+  CHECK(codec::render_status_text(disabled).find("NOTHING IS ENFORCED") != std::string::npos);
 }
 
 TEST_CASE("status: the text fits a screen and prints nothing raw") {

@@ -209,7 +209,7 @@ TEST_CASE("An interface that is not a tun is never the tunnel", "[step]") {
 
 TEST_CASE("A restarted daemon knows the tunnel again, if it is still there", "[step]") {
   const auto before = laptop_protected();
-  const auto saved = decide::to_save(before);
+  const auto saved = *decide::to_save(before);
   auto world = decide::restore(saved);
   CHECK(world.enabled);
   run(world, LinksListed{before.links});

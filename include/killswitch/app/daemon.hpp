@@ -59,6 +59,7 @@ private:
   // Effects.
   void perform(const model::Effect& effect);
   void save();
+  void wake_for_trial(std::chrono::seconds after);
   void send(model::management::ConnectionId connection, std::string line);
   void ask_password(const model::AskPassword& request);
   void ask_secret(const model::AskPassword& request);
@@ -69,7 +70,10 @@ private:
   void on_openvpn(model::Event event);
   void connect_bus();
   [[nodiscard]] serve::Handlers handlers();
-  [[nodiscard]] Result<std::string> enable(const std::string& settings_json);
+  [[nodiscard]] Result<std::string> enable(const serve::EnableCall& call);
+  /// Writes down what enabling will leave in the state file, before anything is enforced.
+  [[nodiscard]] Outcome save_ahead(const model::EnableRequested& request);
+  [[nodiscard]] Result<std::string> confirm();
   [[nodiscard]] Result<std::string> disable();
   [[nodiscard]] std::string status_json();
   void announce();
@@ -98,6 +102,7 @@ private:
   std::optional<serve::Manager> manager_;
   std::vector<os::EventSource> sources_;
   os::EventSource retry_;
+  os::EventSource trial_;
   os::EventSource bus_retry_;
   int bus_attempts_{0};      ///< since there was a bus
   std::string bus_problem_;  ///< said in the journal already

@@ -13,8 +13,14 @@ namespace killswitch::app {
 /// Puts the ruleset for `settings` into the kernel and verifies it there. A daemon that runs does it instead.
 [[nodiscard]] Result<model::Status> enable_offline(const Paths& paths, const model::Settings& settings);
 
-/// Takes the tables away. A daemon that runs is asked through the state file.
-[[nodiscard]] Outcome disable_offline(const Paths& paths);
+struct Opened {
+  std::string
+      unsaved;  ///< why the state file still says enabled, so that the next boot locks again; empty: it does not
+};
+
+/// Takes the tables away, whoever owns them. A daemon that runs is asked through the state file, else over the bus.
+/// @return an error when the machine is not open
+[[nodiscard]] Result<Opened> disable_offline(const Paths& paths);
 
 /// What can be said without a daemon: the state file, and what the kernel was read to hold just now.
 [[nodiscard]] Result<model::Status> status_offline(const Paths& paths);

@@ -7,6 +7,7 @@
 #include "killswitch/model/world.hpp"
 
 #include <chrono>
+#include <optional>
 #include <vector>
 
 namespace killswitch::decide {
@@ -19,8 +20,8 @@ namespace killswitch::decide {
 
 /// The facts that a state file restores; the tunnel counts only once rtnetlink confirms it.
 [[nodiscard]] model::World restore(const model::SavedState& saved);
-/// What is to be kept in the state file.
-[[nodiscard]] model::SavedState to_save(const model::World& world);
+/// What is to be kept in the state file; nothing: the file is to be left as it is.
+[[nodiscard]] std::optional<model::SavedState> to_save(const model::World& world);
 
 /// The kernel was read and held exactly what was computed.
 [[nodiscard]] bool is_verified(const model::World& world);

@@ -50,6 +50,9 @@ public:
   [[nodiscard]] Result<model::Observation> read();
   [[nodiscard]] Result<std::map<std::string, model::CounterValue>> read_counters();
 
+  /// The port of another socket that owns one of our tables; nothing: no other does.
+  [[nodiscard]] Result<std::optional<std::uint32_t>> foreign_owner();
+
   /// Deletes our tables: for `disable` alone. Tables that are not there are no error.
   [[nodiscard]] Outcome remove();
 

@@ -5,6 +5,7 @@
 #include "killswitch/model/endpoint.hpp"
 #include "killswitch/model/management.hpp"
 
+#include <chrono>
 #include <string>
 #include <variant>
 
@@ -39,12 +40,16 @@ struct SendChannelPassword {
   management::ConnectionId connection;
 };
 struct SaveState {};
+/// Look at the clock again after this time, suspend included.
+struct WakeForTrial {
+  std::chrono::seconds after{};
+};
 struct LogLine {
   enum class Level : std::uint8_t { info, warning, error } level{Level::info};
   std::string text;
 };
 
 using Effect = std::variant<SubscribeManagement, ReleaseHold, UseRemote, AcceptRemote, SkipRemote, RestartOpenVpn,
-                            AskPassword, SendChannelPassword, SaveState, LogLine>;
+                            AskPassword, SendChannelPassword, SaveState, WakeForTrial, LogLine>;
 
 }  // namespace killswitch::model

@@ -6,6 +6,8 @@
 #include "killswitch/model/management.hpp"
 #include "killswitch/model/settings.hpp"
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -65,10 +67,25 @@ struct ManagementReceived {
   management::Message message;
 };
 
+struct TrialRequest {
+  std::chrono::seconds duration{};
+  Moment now;
+};
 struct EnableRequested {
   Settings settings;
+  std::optional<TrialRequest> trial{};  ///< nothing: until `disable`
 };
 struct DisableRequested {};
+/// `killswitch confirm`: the lock on trial stays.
+struct TrialConfirmed {};
+/// A look at the clock for a trial: at start, and when its time may be over.
+struct TrialTime {
+  Moment now;
+};
+/// The kernel's command line says `killswitch=off`. Once, before anything is enforced.
+struct SwitchedOffAtBoot {
+  std::optional<SavedState> state;
+};
 
 struct KernelProbed {
   KernelFeatures features;
@@ -93,9 +110,10 @@ struct StateUnreadable {
   Error error;
 };
 
-using Event = std::variant<LinksListed, LinkChanged, LinkRemoved, AddressAdded, AddressRemoved, RouteAdded,
-                           RouteRemoved, LinksUnknown, ManagementOpened, ManagementClosed, ManagementReceived,
-                           EnableRequested, DisableRequested, KernelProbed, FirewallObserved, FirewallFailed,
-                           RulesetRefused, StateSaved, StateSaveFailed, StateUnreadable>;
+using Event =
+    std::variant<LinksListed, LinkChanged, LinkRemoved, AddressAdded, AddressRemoved, RouteAdded, RouteRemoved,
+                 LinksUnknown, ManagementOpened, ManagementClosed, ManagementReceived, EnableRequested,
+                 DisableRequested, TrialConfirmed, TrialTime, SwitchedOffAtBoot, KernelProbed, FirewallObserved,
+                 FirewallFailed, RulesetRefused, StateSaved, StateSaveFailed, StateUnreadable>;
 
 }  // namespace killswitch::model

@@ -24,12 +24,35 @@ struct Settings {
   bool operator==(const Settings&) const = default;
 };
 
+/// Now, on two clocks: people set the one, nobody the other.
+struct Moment {
+  std::chrono::sys_seconds wall{};
+  std::string boot;               ///< random name of this boot of the kernel
+  std::chrono::seconds uptime{};  ///< since boot, suspend included
+  bool operator==(const Moment&) const = default;
+};
+
+/// `enable --try`: the lock reverts to what was before unless it is confirmed in time. Within one boot `uptime` counts;
+/// over a reboot the wall clock does, and never for longer than was asked for.
+struct Trial {
+  std::chrono::seconds duration{};  ///< as asked for
+  std::chrono::sys_seconds until{};
+  std::string boot;  ///< in which `uptime_until` counts
+  std::chrono::seconds uptime_until{};
+  std::optional<Settings> before;  ///< nothing: disabled
+  bool operator==(const Trial&) const = default;
+};
+
+inline constexpr std::chrono::seconds shortest_trial{5};
+inline constexpr std::chrono::seconds longest_trial{86400};
+
 /// The state file. A file that cannot be read means enabled with no settings: everything is refused.
 struct SavedState {
   bool enabled{true};
   std::chrono::sys_seconds since{};
   Settings settings;
   std::optional<TrustedTunnel> tunnel;
+  std::optional<Trial> trial;
   bool operator==(const SavedState&) const = default;
 };
 

@@ -26,6 +26,14 @@ struct TunnelStatus {
   bool operator==(const TunnelStatus&) const = default;
 };
 
+/// The lock is on trial (`enable --try`).
+struct TrialStatus {
+  std::chrono::sys_seconds until{};
+  bool reverts_to_enabled{false};  ///< to the settings before; else to disabled
+  std::string policy;              ///< of these settings
+  bool operator==(const TrialStatus&) const = default;
+};
+
 struct Status {
   State state{State::blocked};
   bool enforced{false};  ///< the kernel was read and held exactly what was computed
@@ -33,6 +41,9 @@ struct Status {
   std::string policy;
   std::vector<std::string> reasons;  ///< why not protected
   std::vector<std::string> warnings;
+  std::vector<std::string> next;     ///< what to do now, commands first
+  std::optional<TrialStatus> trial;  ///< nothing: what is in force stays
+  bool switched_off{false};          ///< booted with `killswitch=off`
   std::optional<TunnelStatus> tunnel;
   std::vector<PinnedRemote> servers;
   std::string transport;             ///< how OpenVPN's own packets are recognised, in words

@@ -24,10 +24,18 @@ struct ManagementPeer {
   bool operator==(const ManagementPeer&) const = default;
 };
 
+/// Booted with `killswitch=off`: nothing is enforced until the next boot, whatever the state file says.
+struct SwitchedOff {
+  std::optional<SavedState> state;  ///< what the file says, and goes on to say; nothing: it is no good or not there
+  bool operator==(const SwitchedOff&) const = default;
+};
+
 struct World {
   bool enabled{true};  ///< until the state file says otherwise
   std::chrono::sys_seconds since{};
   Settings settings;
+  std::optional<Trial> trial;
+  std::optional<SwitchedOff> switched_off;
 
   Links links;
   bool links_known{false};

@@ -1,6 +1,6 @@
 // D-Bus for the whole program: one connection that can call, listen, and be called.
 //
-// bus.cpp is the only file that knows sdbus-c++; its exceptions end there and become errors of `BusError`. A lost
+// bus.cpp and its private neighbours alone know sdbus-c++; its exceptions end there and become `BusError`. A lost
 // connection ends this object, not the program: `on_lost` is called once from the event loop, and whoever wants a bus
 // again makes a new one. Callbacks run from the event loop and must not destroy the Bus; on_lost may.
 #pragma once

@@ -39,6 +39,8 @@ public:
   [[nodiscard]] Result<EventSource> watch_fd(int fd, std::uint32_t epoll_events, ReadyCallback callback);
   /// Once, `delay` from now (CLOCK_MONOTONIC).
   [[nodiscard]] Result<EventSource> after(std::chrono::microseconds delay, Callback callback);
+  /// The same, but time in suspend counts (CLOCK_BOOTTIME).
+  [[nodiscard]] Result<EventSource> after_with_suspend(std::chrono::microseconds delay, Callback callback);
   /// `signal_number` is blocked for the process and delivered here instead.
   [[nodiscard]] Result<EventSource> watch_signal(int signal_number, Callback callback);
   /// inotify on one directory: file names that were closed after writing, moved in or deleted.

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 
@@ -15,7 +16,7 @@ namespace killswitch::serve {
 enum class ClientError {
   bus_unreachable = 1,  ///< no system bus, or it went away
   daemon_not_running,   ///< nobody owns org.killswitch1
-  not_permitted,        ///< for root only
+  not_permitted,        ///< neither root nor, as far as polkit says, an administrator
   no_answer,            ///< the daemon runs and did not answer in time
   bad_request,          ///< the daemon refused the settings; the context says why
   failed,               ///< the daemon could not do it; the context says why
@@ -29,7 +30,10 @@ public:
   [[nodiscard]] static Result<Client> connect(os::EventLoop& loop);
 
   /// All of them @return the status as JSON, or an error of ClientError.
-  [[nodiscard]] Result<std::string> enable(const std::string& settings_json);
+  /// @param trial how long until it reverts unless confirmed; nothing: it stays
+  [[nodiscard]] Result<std::string> enable(const std::string& settings_json,
+                                           std::optional<std::chrono::seconds> trial = {});
+  [[nodiscard]] Result<std::string> confirm();
   [[nodiscard]] Result<std::string> disable();
   [[nodiscard]] Result<std::string> status();
   /// @return nft(8) text
@@ -44,7 +48,9 @@ public:
 private:
   Client(os::EventLoop& loop, os::Bus bus, std::shared_ptr<bool> lost)
       : loop_{&loop}, bus_{std::move(bus)}, lost_{std::move(lost)} {}
-  [[nodiscard]] Result<std::string> call(const char* method, os::BusValues arguments,
+  [[nodiscard]] Result<std::string> change(const char* method, os::BusValues arguments);
+  [[nodiscard]] Result<std::string> read(const char* method);
+  [[nodiscard]] Result<std::string> call(const char* method, os::BusValues arguments, os::Activation activation,
                                          std::chrono::milliseconds timeout);
 
   os::EventLoop* loop_;

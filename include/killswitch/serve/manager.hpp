@@ -1,13 +1,16 @@
 // The daemon on D-Bus: org.killswitch1 with its one object and interface (packaging/dbus/org.killswitch1.Manager.xml).
 //
 // Requests are checked (who, how long) and handed to the handlers; what they decide is not known here. Anybody may
-// read the status. Only root may enable, disable and read the rules, which name addresses.
+// read the status. Root may do everything; others may enable and disable when polkit says so, which is decided later.
+// Only root reads the rules, which name addresses.
 #pragma once
 
 #include "killswitch/os/bus.hpp"
 
+#include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace killswitch::serve {
@@ -19,13 +22,30 @@ inline constexpr const char* interface_name = "org.killswitch1.Manager";
 /// Longest settings that are accepted, in bytes: thousands of servers, and nothing that could exhaust the daemon.
 inline constexpr std::size_t longest_settings = 1U << 20U;
 
+/// Who was let in.
+enum class Caller {
+  root,
+  administrator,  ///< by polkit: may decide about the lock, but is not to read files or open sockets as root through us
+};
+
+struct EnableCall {
+  std::string settings_json;
+  std::optional<std::chrono::seconds> trial;  ///< reverts after this time unless confirmed
+  Caller caller{Caller::administrator};
+};
+
+/// All of them return the status as JSON. An error of std::errc::invalid_argument is told as InvalidArgument.
 struct Handlers {
-  /// `settings_json` → status as JSON. An error of std::errc::invalid_argument is told as InvalidArgument.
-  std::function<Result<std::string>(const std::string& settings_json)> enable;
+  std::function<Result<std::string>(const EnableCall& call)> enable;
+  std::function<Result<std::string>()> confirm;
   std::function<Result<std::string>()> disable;
   std::function<Result<std::string>()> status;
   std::function<Result<std::string>()> rules;  ///< nft(8) text of what the kernel is to hold
 };
+
+/// Requests that wait for polkit at the same time: of one user, and in all. Each may hold `longest_settings`.
+inline constexpr std::size_t most_waiting_of_a_user = 4;
+inline constexpr std::size_t most_waiting = 16;
 
 /// The properties. `StatusChanged` carries more, as JSON.
 struct Summary {

@@ -18,6 +18,7 @@ from . import (
     self_test,
     system,
     uplinks,
+    way_back,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "self_test",
     "system",
     "uplinks",
+    "way_back",
 ]

@@ -130,25 +130,25 @@ class Laptop:
         """killswitchd, ready."""
         if not Path("/run/dbus/system_bus_socket").exists():
             self.start_bus()
-        self.daemon = Daemon(self.lab, self._binary("killswitchd"), restart, store)
+        self.daemon = Daemon(self.lab, self.binary("killswitchd"), restart, store)
         self.daemon.wait_ready()
         return self.daemon
 
     def killswitch(self, *arguments: str, expect: Sequence[int] = (0,), seconds: float = 30) -> str:
         """Runs the command line tool; what it prints, on both streams."""
-        done = self.node.attempt(str(self._binary("killswitch")), *arguments, seconds=seconds)
+        done = self.node.attempt(str(self.binary("killswitch")), *arguments, seconds=seconds)
         output = done.stderr + done.stdout
         if done.returncode not in expect:
             raise LabError(f"'killswitch {' '.join(arguments)}' ended with {done.returncode}: {output.strip()}")
         return output
 
-    def enable(self, *arguments: str) -> str:
+    def enable(self, *arguments: str, expect: Sequence[int] = (0,)) -> str:
         """killswitch enable --config PROFILE."""
-        return self.killswitch("enable", "--config", str(PROFILE), *arguments)
+        return self.killswitch("enable", "--config", str(PROFILE), *arguments, expect=expect)
 
     def status(self) -> dict[str, object]:
         """killswitch status --json."""
-        done = self.node.attempt(str(self._binary("killswitch")), "status", "--json")
+        done = self.node.attempt(str(self.binary("killswitch")), "status", "--json")
         if done.returncode not in (0, 3):
             raise LabError(f"'killswitch status' ended with {done.returncode}: {(done.stdout + done.stderr).strip()}")
         status: dict[str, object] = json.loads(done.stdout)
@@ -168,7 +168,8 @@ class Laptop:
         except LabError as error:
             raise LabError(f"{error}; status said: {last[-1] if last else 'nothing'}") from None
 
-    def _binary(self, name: str) -> Path:
+    def binary(self, name: str) -> Path:
+        """Where a program of ours is."""
         path = self._binaries / name
         if not path.exists():
             raise LabError(f"{path} is not there: build the project first (cmake --build)")
@@ -185,7 +186,7 @@ class Laptop:
     def connect(self, *options: str, wait: bool = True) -> Process:
         """killswitch connect PROFILE; protected when it returns."""
         extra = ["--", *options] if options else []
-        client = self.node.start("openvpn", [str(self._binary("killswitch")), "connect", str(PROFILE), *extra])
+        client = self.node.start("openvpn", [str(self.binary("killswitch")), "connect", str(PROFILE), *extra])
         if wait:
             client.wait_for("Initialization Sequence Completed", 40)
             self.wait_state("protected")

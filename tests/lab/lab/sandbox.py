@@ -30,6 +30,7 @@ def run(main: Callable[[], int], terminal: bool = False) -> int:
     if os.geteuid() != 0:
         print("the laboratory makes network namespaces: run it as root (sudo)", file=sys.stderr)
         return 1
+    _leave_remote_session()
     kernel.unshare(
         kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
     )
@@ -39,6 +40,13 @@ def run(main: Callable[[], int], terminal: bool = False) -> int:
             os.setsid()
         os._exit(_first_process(main))
     return _wait_for(child, terminal)
+
+
+def _leave_remote_session() -> None:
+    """Starts again without the traces of the session that this is run in: `killswitch enable` would heed them."""
+    if "SSH_CONNECTION" in os.environ:
+        del os.environ["SSH_CONNECTION"]
+        os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 def _wait_for(child: int, terminal: bool) -> int:
