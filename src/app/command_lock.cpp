@@ -6,6 +6,7 @@
 #include "killswitch/codec/state_json.hpp"
 #include "killswitch/codec/status_json.hpp"
 #include "killswitch/serve/client.hpp"
+#include "text_agent.hpp"
 
 #include <fmt/format.h>
 
@@ -80,6 +81,7 @@ Result<Answer> enable(const Paths& paths, const EnableCommand& command, std::opt
     return status ? Result<Answer>{Answer{codec::render_status_json(*status)}} : fail(status.error());
   }
   const auto settings = codec::render_settings(enrolment->settings);
+  const TextAgent agent;
   const auto status = call_daemon([&](serve::Client& client) { return client.enable(settings, trial); });
   return status ? Result<Answer>{Answer{*status}} : fail(status.error());
 }
@@ -115,6 +117,7 @@ int run_enable(const Paths& paths, const EnableCommand& command) {
 }
 
 int run_confirm(Output output) {
+  const TextAgent agent;
   const auto status = call_daemon([](serve::Client& client) { return client.confirm(); });
   return status ? print_status(*status, output) : report_call(status.error());
 }
@@ -148,6 +151,7 @@ int run_disable(const Paths& paths, const DisableCommand& command) {
   if (command.offline) {
     return disable_without_daemon(paths, command.output);
   }
+  const TextAgent agent;
   const auto status = call_daemon([](serve::Client& client) { return client.disable(); });
   return status ? print_status(*status, command.output) : report_call(status.error());
 }
