@@ -29,6 +29,7 @@ using namespace std::chrono_literals;
 using namespace model;
 
 constexpr auto daemon_patience = 5s;
+constexpr auto repair_patience = 1s;
 constexpr auto look_again = 10ms;
 
 /// Holds the daemon's lock while we do its work; nothing when a daemon runs.
@@ -180,33 +181,49 @@ bool kernel_is_empty(const Observation& seen) {
   return !seen.present;
 }
 
-Outcome ask_over_bus() {
+void ask_over_bus() {
   auto loop = os::EventLoop::create();
-  if (!loop) {
-    return fail(loop.error());
+  auto client = loop ? serve::Client::connect(*loop) : Result<serve::Client>{fail(loop.error())};
+  if (client) {
+    // It says that it failed: it cannot write the file either. What it did is seen in the kernel.
+    [[maybe_unused]] const auto answer = client->disable();
   }
-  auto client = serve::Client::connect(*loop);
-  if (!client) {
-    return fail(client.error());
-  }
-  const auto answer = client->disable();
-  return answer ? done() : Outcome{fail(answer.error())};
 }
 
-/// A daemon runs, and whatever we do it would put right. It is told through the state file, else over the bus. One that
-/// does not act hangs: it cannot put anything right either, and finds the file when it goes on.
+/// Nobody puts the tables back. A daemon that is alive would, within milliseconds.
+Outcome expect_open() {
+  auto firewall = enforce::Firewall::open();
+  if (!firewall) {
+    return fail(firewall.error());
+  }
+  const auto deadline = std::chrono::steady_clock::now() + repair_patience;
+  while (std::chrono::steady_clock::now() < deadline) {
+    const auto observation = firewall->read();
+    if (!observation || observation->present) {
+      return fail(
+          "killswitchd runs, cannot be told, and locks again: `systemctl stop killswitchd` (or end its process) "
+          "and repeat the command");
+    }
+    std::this_thread::sleep_for(look_again);
+  }
+  return done();
+}
+
+/// A daemon may run, and whatever we do it would put right. It is told through the state file, else over the bus. One
+/// that does not act hangs: it cannot put anything right either, and finds the file when it goes on.
 Result<Opened> open_beside_daemon(const Paths& paths) {
   const auto saved = save_disabled(paths);
   if (saved && wait_for_daemon(kernel_is_empty, "open the machine")) {
     return Opened{};
   }
   if (!saved) {
-    [[maybe_unused]] const auto told = ask_over_bus();  // it fails all the same: it cannot write the file either
-  } else if (const auto taken = take_tables_away(); !taken) {
-    return fail(taken.error());
+    ask_over_bus();
   }
-  if (const auto opened = wait_for_daemon(kernel_is_empty, "open the machine"); !opened) {
-    return fail(opened.error());
+  // Nothing to take away is no error.
+  for (const auto& outcome : {take_tables_away(), expect_open()}) {
+    if (!outcome) {
+      return fail(outcome.error());
+    }
   }
   return Opened{saved ? std::string{} : saved.error().message()};
 }
@@ -215,10 +232,9 @@ Result<Opened> open_beside_daemon(const Paths& paths) {
 
 Result<Opened> disable_offline(const Paths& paths) {
   const auto lock = stand_in(paths);
-  if (lock && !*lock) {
-    return open_beside_daemon(paths);
+  if (!lock || !*lock) {
+    return open_beside_daemon(paths);  // also when it cannot be known
   }
-  // Where no lock can be taken (a file system that is read-only or full) no daemon can have it either.
   // In this order: a crash in between leaves a machine that is still said to be enabled, never the reverse.
   if (auto removed = take_tables_away(); !removed) {
     return fail(removed.error());

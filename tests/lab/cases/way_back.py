@@ -18,6 +18,7 @@ from lab.trial import Trial, case
 from lab.waiting import until
 
 _STATE = Path("/var/lib/killswitch/state.json")
+_GET_STATUS = "org.killswitch1.Manager.GetStatus"
 
 
 def _given_back(trial: Trial, what: str) -> None:
@@ -170,7 +171,9 @@ def offline_broken(trial: Trial) -> None:
     _given_back(trial, "daemon hangs, no bus")
     os.kill(daemon.pid, signal.SIGCONT)
     trial.laptop.start_bus()
-    until("the daemon goes on", lambda: trial.laptop.status()["state"] == "disabled")
+    ask = ("dbus-send", "--system", "--print-reply", "--dest=org.killswitch1", "/org/killswitch1")
+    until("the daemon is on the bus", lambda: trial.laptop.node.attempt(*ask, _GET_STATUS).returncode == 0)
+    trial.expect(trial.laptop.status()["state"] == "disabled", "status says disabled")
     _given_back(trial, "the daemon goes on, and finds what was decided")
 
     trial.laptop.enable()
