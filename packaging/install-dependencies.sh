@@ -11,7 +11,12 @@ readonly BUILD=(
 # the Debian package, and machines of other releases to build and test it on
 readonly PACKAGE=(build-essential debhelper systemd-container mmdebstrap debian-archive-keyring)
 # what the kill switch works with, and what the laboratory is made of
-readonly RUN=(openvpn nftables iproute2 iputils-ping dbus python3 dnsmasq-base busybox openssl binutils util-linux)
+readonly RUN=(openvpn nftables iproute2 iputils-ping dbus python3 dnsmasq-base busybox openssl binutils util-linux
+	strace iptables python3-firewall python3-nftables python3-dbus python3-gi gir1.2-glib-2.0)
+# firewalls of others that the laboratory tries inside; installed here they would take the machine's own firewall over,
+# so that they are only fetched
+readonly FETCHED=(ufw firewalld)
+readonly CACHE=/var/cache/killswitch-lab
 # virtual machines with other kernels, and what is tested in them alone
 readonly VM=(qemu-system-x86 kmod conntrack wireguard-tools ppp pppoe)
 
@@ -19,6 +24,7 @@ usage() {
 	cat <<-END
 		usage: sudo packaging/install-dependencies.sh
 		Installs, with apt-get: ${BUILD[*]} ${PACKAGE[*]} ${RUN[*]} ${VM[*]}
+		Fetches for the laboratory, without installing: ${FETCHED[*]}
 	END
 }
 
@@ -31,8 +37,22 @@ installed() {
 	[ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
+fetched() {
+	compgen -G "$CACHE/$1_*.deb" >/dev/null
+}
+
+# Into the cache, unless they are there.
+fetch() {
+	local package
+	mkdir -p "$CACHE"
+	for package in "${FETCHED[@]}"; do
+		fetched "$package" || (cd "$CACHE" && apt-get -qq -o APT::Sandbox::User=root download "$package") ||
+			fail "apt-get could not download: $package"
+	done
+}
+
 main() {
-	local missing=() package
+	local missing=() wanted=() package
 	case ${1:-} in
 	-h | --help) usage && exit 0 ;;
 	?*) usage >&2 && exit 2 ;;
@@ -42,10 +62,16 @@ main() {
 	for package in "${BUILD[@]}" "${PACKAGE[@]}" "${RUN[@]}" "${VM[@]}"; do
 		installed "$package" || missing+=("$package")
 	done
-	[ ${#missing[@]} -gt 0 ] || return 0
-	[ "$(id -u)" -eq 0 ] || fail "these packages are missing, and installing them needs root (sudo): ${missing[*]}"
-	echo "installing: ${missing[*]}"
+	for package in "${FETCHED[@]}"; do
+		fetched "$package" || wanted+=("$package")
+	done
+	[ $((${#missing[@]} + ${#wanted[@]})) -gt 0 ] || return 0
+	[ "$(id -u)" -eq 0 ] ||
+		fail "these packages are missing, and getting them needs root (sudo): ${missing[*]} ${wanted[*]}"
 	apt-get -qq update || fail "apt-get update failed: is the network there, and /etc/apt/sources.list in order?"
+	fetch
+	[ ${#missing[@]} -gt 0 ] || return 0
+	echo "installing: ${missing[*]}"
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${missing[@]}" </dev/null ||
 		fail "apt-get could not install: ${missing[*]}"
 }

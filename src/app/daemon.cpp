@@ -97,6 +97,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(os::EventLoop& loop, Paths paths)
 
 Outcome Daemon::start() {
   post(KernelProbed{firewall_.features()});
+  watch_ruleset();  // before anything is read: what changes afterwards is told
   restore_state();
   post(TrialTime{now_on_both_clocks()});  // a trial that is over reverts before anything else
   auto links = sense::LinkSensor::start(loop_, [this](Event event) { post(std::move(event)); });
@@ -108,7 +109,12 @@ Outcome Daemon::start() {
   complain(os::store_fd(firewall_descriptor, firewall_.fd()));
   start_openvpn_sensor();
 
-  auto drained = loop_.when_drained([this] { reconcile(); });
+  // A wake-up that brought no fact (another program changed its own tables) changes nothing.
+  auto drained = loop_.when_drained([this] {
+    if (!queue_.empty()) {
+      reconcile();
+    }
+  });
   if (!drained) {
     return fail(drained.error());
   }
@@ -117,6 +123,30 @@ Outcome Daemon::start() {
   reconcile();
   connect_bus();
   return done();
+}
+
+void Daemon::watch_ruleset() {
+  auto watch = sense::RulesetWatch::start(loop_, firewall_.port_id(), [this](Event event) {
+    if (std::holds_alternative<RulesetTouched>(event)) {
+      firewall_.distrust();
+    }
+    post(std::move(event));
+  });
+  if (!watch) {
+    // Owned tables do not need it, and every status reads the kernel.
+    os::log(os::LogLevel::warning, watch.error().message());
+    return;
+  }
+  ruleset_watch_.emplace(std::move(*watch));
+}
+
+void Daemon::catch_up() {
+  if (links_) {
+    links_->catch_up();
+  }
+  if (ruleset_watch_) {
+    ruleset_watch_->catch_up();
+  }
 }
 
 void Daemon::watch_state_file() {
@@ -359,6 +389,7 @@ void Daemon::save() {
   if (auto outcome = save_state(paths_, *state); !outcome) {
     saved_.clear();
     post(StateSaveFailed{outcome.error()});
+    save_later();
   } else {
     post(StateSaved{});
   }
@@ -374,6 +405,16 @@ void Daemon::wake_for_trial(std::chrono::seconds after) {
     trial_ = std::move(*timer);
   } else {
     os::log(os::LogLevel::error, timer.error().within("the trial ends at the next start of killswitchd").message());
+  }
+}
+
+void Daemon::save_later() {
+  auto timer = loop_.after(last_retry, [this] {
+    save();
+    reconcile();
+  });
+  if (timer) {
+    save_retry_ = std::move(*timer);
   }
 }
 

@@ -33,6 +33,7 @@ Failure failed(std::string what) {
 void Daemon::connect_bus() {
   auto bus = os::Bus::connect_system(loop_, [this](const Error& error) {
     os::log(os::LogLevel::warning, error.message());
+    suspend_.reset();
     manager_.reset();
     bus_.reset();
     connect_bus();
@@ -45,6 +46,7 @@ void Daemon::connect_bus() {
       manager_.emplace(std::move(*manager));
       bus_problem_.clear();
       bus_attempts_ = 0;
+      watch_suspend();
       return;
     }
     problem = manager.error().message();
@@ -61,6 +63,18 @@ void Daemon::connect_bus() {
   if (auto timer = loop_.after(patient ? first_bus_retry : bus_retry_delay, [this] { connect_bus(); })) {
     bus_retry_ = std::move(*timer);
   }
+}
+
+void Daemon::watch_suspend() {
+  auto watch = sense::SuspendWatch::start(*bus_, [this] {
+    links_->resync();
+    post(Resumed{});
+  });
+  if (!watch) {
+    os::log(os::LogLevel::warning, watch.error().message());
+    return;
+  }
+  suspend_.emplace(std::move(*watch));
 }
 
 serve::Handlers Daemon::handlers() {
@@ -176,8 +190,11 @@ Result<std::string> Daemon::disable() {
 
 std::string Daemon::status_json() {
   if (world_.enabled && applied_) {
-    // What is said is what the kernel holds now, not what it held then; a difference is repaired by the way.
-    [[maybe_unused]] const bool verified = observe();
+    // What is said is what the kernel holds now, not what it held then; a difference is repaired by the way. What the
+    // kernel has told already comes first, so that a cause is not taken for tampering that nobody saw.
+    catch_up();
+    reconcile();
+    [[maybe_unused]] const bool verified = applied_ && observe();
     reconcile();
   }
   return codec::render_status_json(decide::describe(world_));

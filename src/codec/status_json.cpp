@@ -161,6 +161,31 @@ void read_kernel(const JsonCursor& root, Status& status) {
   kernel.required("egress_hook", "true or false").read(status.egress_hook);
 }
 
+OrderedJson write_tampering(const model::Tampering& tampering) {
+  OrderedJson last = nullptr;
+  if (tampering.last) {
+    const auto& [time, touch] = *tampering.last;
+    last = {{"time", render_time(time)}, {"program", touch.program}, {"pid", touch.pid}, {"what", touch.what}};
+  }
+  return {{"attempts", tampering.attempts}, {"repaired", tampering.repaired}, {"last", std::move(last)}};
+}
+
+void read_tampering(const JsonCursor& cursor, model::Tampering& tampering) {
+  cursor.expect_object();
+  cursor.required("attempts", "a whole number").read(tampering.attempts, 0, UINT64_MAX);
+  cursor.required("repaired", "a whole number").read(tampering.repaired, 0, UINT64_MAX);
+  const auto last = cursor.optional("last");
+  if (!last.present() || last.is_null()) {
+    return;
+  }
+  last.expect_object();
+  auto& [time, touch] = tampering.last.emplace();
+  read_time(last.required("time", "a time"), time);
+  last.required("program", "a name").read(touch.program);
+  last.required("pid", "a process id").read(touch.pid, 0, UINT32_MAX);
+  last.required("what", "text").read(touch.what);
+}
+
 void read_status(const JsonCursor& root, Status& status) {
   root.expect_object();
   read_version(root);
@@ -178,6 +203,9 @@ void read_status(const JsonCursor& root, Status& status) {
   root.required("ipv6", "text").read(status.ipv6);
   read_blocked(root.required("blocked", "an object"), status.blocked);
   read_kernel(root, status);
+  if (const auto tampering = root.optional("tampering"); tampering.present()) {
+    read_tampering(tampering, status.tampering);
+  }
 }
 
 }  // namespace
@@ -211,7 +239,8 @@ std::string render_status_json(const Status& status) {
         {"applied", status.dns_applied}}},
       {"ipv6", status.ipv6},
       {"blocked", write_blocked(status.blocked)},
-      {"kernel", {{"ownership", model::to_string(status.ownership)}, {"egress_hook", status.egress_hook}}}};
+      {"kernel", {{"ownership", model::to_string(status.ownership)}, {"egress_hook", status.egress_hook}}},
+      {"tampering", write_tampering(status.tampering)}};
   return pretty(json);
 }
 

@@ -135,6 +135,19 @@ std::string blocked_of(const Status& status) {
   return fmt::format("{} packet{}{}", packets, packets == 1 ? "" : "s", parts.empty() ? "" : ": " + parts);
 }
 
+std::string tampering_of(const model::Tampering& tampering) {
+  auto words = fmt::format("{} change{} of our rules by other programs, ", tampering.attempts,
+                           tampering.attempts == 1 ? "" : "s");
+  words += tampering.repaired == tampering.attempts ? "repaired" : fmt::format("{} repaired", tampering.repaired);
+  if (tampering.last) {
+    const auto& touch = tampering.last->touch;
+    words +=
+        fmt::format("; last {}: {}{}", render_time(tampering.last->time), printable(touch.what),
+                    touch.program.empty() ? "" : fmt::format(", by {} (pid {})", printable(touch.program), touch.pid));
+  }
+  return words;
+}
+
 void facts(std::string& text, const Status& status) {
   if (status.since != std::chrono::sys_seconds{}) {
     line(text, "since", render_time(status.since));
@@ -151,6 +164,9 @@ void facts(std::string& text, const Status& status) {
   line(text, "ipv6", printable(status.ipv6));
   line(text, "kernel", kernel_of(status));
   line(text, "refused", blocked_of(status));
+  if (status.tampering.attempts > 0) {
+    line(text, "tampering", tampering_of(status.tampering));
+  }
 }
 
 std::string trial_of(const model::TrialStatus& trial) {

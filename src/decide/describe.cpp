@@ -243,6 +243,7 @@ Status describe_facts(const World& world) {
   if (world.trial) {
     status.trial = trial_status(*world.trial);
   }
+  status.tampering = world.tampering;
   warn(world, status.warnings);
   if (!world.enabled) {
     return status;

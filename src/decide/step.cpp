@@ -121,9 +121,21 @@ struct Stepper {
 
   void on(const KernelProbed& event) { world.kernel = event.features; }
 
-  void on(const FirewallObserved& event) {
-    world.observation = event.observation;
-    world.firewall_error.clear();
+  void on(const FirewallObserved& event) { on_observed(world, event, now, effects); }
+  void on(const RulesetTouched& event) { on_tampering(world, event, now, effects); }
+
+  void on(const RulesetUnknown& event) {
+    world.observation.reset();
+    if (world.enabled) {
+      log(LogLine::Level::info, "the rules in the kernel are verified anew: " + event.reason);
+    }
+  }
+
+  void on(const Resumed& /*event*/) {
+    world.observation.reset();
+    if (world.enabled) {
+      log(LogLine::Level::info, "the machine slept: interfaces and rules are verified anew");
+    }
   }
 
   void on(const FirewallFailed& event) {
@@ -148,9 +160,11 @@ struct Stepper {
   void on(const StateSaved& /*event*/) { world.state_error.clear(); }
 
   void on(const StateSaveFailed& event) {
-    world.state_error =
-        event.error.message() + "; the machine would not find its present setting after a reboot or a restart";
-    log(LogLine::Level::error, world.state_error);
+    auto text = event.error.message() + "; the machine would not find its present setting after a reboot or a restart";
+    if (world.state_error != text) {  // it is tried again and again
+      log(LogLine::Level::error, text);
+    }
+    world.state_error = std::move(text);
   }
 
   void on(const StateUnreadable& event) {
@@ -194,6 +208,7 @@ void release_holds(World& world, Effects& effects) {
 void enable_with(World& world, Settings settings, std::chrono::sys_seconds now, Effects& effects) {
   if (!world.enabled) {
     world.since = now;
+    world.tampering = {};
   }
   world.enabled = true;
   world.settings = std::move(settings);

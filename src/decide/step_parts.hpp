@@ -25,4 +25,11 @@ void on_management(model::World& world, const model::ManagementOpened& event, Ef
 void on_management(model::World& world, const model::ManagementClosed& event, Effects& effects);
 void on_management(model::World& world, const model::ManagementReceived& event, Effects& effects);
 
+/// Another program changed our tables: what was observed is void.
+void on_tampering(model::World& world, const model::RulesetTouched& event, std::chrono::sys_seconds now,
+                  Effects& effects);
+/// The kernel was read: what others did is made good, or seen only now.
+void on_observed(model::World& world, const model::FirewallObserved& event, std::chrono::sys_seconds now,
+                 Effects& effects);
+
 }  // namespace killswitch::decide

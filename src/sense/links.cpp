@@ -166,11 +166,11 @@ public:
 
   Outcome start();
   void on_readable();
+  void resync();
 
 private:
   enum class Drained { everything, more_is_waiting };
 
-  void resync();
   Outcome try_resync();
   Result<Drained> forward_notifications();
   Result<Drained> discard_notifications();
@@ -310,6 +310,10 @@ Result<LinkSensor> LinkSensor::start(os::EventLoop& loop, Report report, Options
 
 void LinkSensor::catch_up() {
   watch_->on_readable();
+}
+
+void LinkSensor::resync() {
+  watch_->resync();
 }
 
 }  // namespace killswitch::sense

@@ -53,6 +53,7 @@ Status protected_status() {
   status.blocked = {{"dns", {3, 210}}, {"impostor", {1, 60}}, {"ipv6", {0, 0}}};
   status.ownership = Ownership::owner_persist;
   status.egress_hook = true;
+  status.tampering = {3, 2, model::Tampering::Last{moment(), {"nft", 42, "inet killswitch: table deleted"}}};
   return status;
 }
 
@@ -163,6 +164,16 @@ TEST_CASE("status: the JSON of the contract") {
   "kernel": {
     "ownership": "owner+persist",
     "egress_hook": true
+  },
+  "tampering": {
+    "attempts": 3,
+    "repaired": 2,
+    "last": {
+      "time": "2026-11-23T02:18:00Z",
+      "program": "nft",
+      "pid": 42,
+      "what": "inet killswitch: table deleted"
+    }
   }
 }
 )");
@@ -185,6 +196,8 @@ TEST_CASE("status: every field survives") {
   status.tunnel->source = model::TunnelSource::profile;
   status.blocked["future class"] = {UINT64_MAX, UINT64_MAX};
   check_round_trip(status);
+  status.tampering.last.reset();
+  check_round_trip(status);
   for (const auto state : {State::disabled, State::blocked, State::connecting, State::protected_}) {
     status.state = state;
     check_round_trip(status);
@@ -198,7 +211,7 @@ TEST_CASE("status: every field survives") {
 TEST_CASE("status: a newer daemon may say more") {
   auto text = codec::render_status_json(protected_status());
   const std::string from = "\"version\": 1,";
-  text.replace(text.find(from), from.size(), "\"version\": 1, \"boot_lock\": true, \"tampering\": {\"attempts\": 0},");
+  text.replace(text.find(from), from.size(), "\"version\": 1, \"boot_lock\": true, \"weather\": {\"rain\": 0},");
   const auto parsed = codec::parse_status_json(text, "status");
   REQUIRE(parsed);
   CHECK(*parsed == protected_status());
@@ -252,6 +265,9 @@ TEST_CASE("status: the schema and the document name the same keys") {
   same_keys(document, schema);
   same_keys(document.at("blocked"), properties.at("blocked"));
   same_keys(document.at("kernel"), properties.at("kernel"));
+  const auto& tampering = properties.at("tampering");
+  same_keys(document.at("tampering"), tampering);
+  same_keys(document.at("tampering").at("last"), tampering.at("properties").at("last").at("oneOf").at(1));
   same_keys(document.at("dns"), properties.at("dns"));
   same_keys(document.at("servers").at(0), properties.at("servers").at("items"));
   same_keys(document.at("tunnel"), properties.at("tunnel").at("oneOf").at(1));
@@ -269,6 +285,7 @@ TEST_CASE("status: text for people") {
   ipv6       tunnelled
   kernel     rules verified, owned and persistent
   refused    4 packets: dns 3, impostor 1
+  tampering  3 changes of our rules by other programs, 2 repaired; last 2026-11-23T02:18:00Z: inet killswitch: table deleted, by nft (pid 42)
 
   next:      killswitch test  proves it
 )");

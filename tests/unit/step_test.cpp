@@ -77,6 +77,58 @@ TEST_CASE("A difference in the kernel keeps OpenVPN on hold", "[step]") {
   CHECK(status.state == State::blocked);
 }
 
+TEST_CASE("A change of our tables by others is counted, told and makes us look again", "[step]") {
+  auto world = laptop_protected();
+  const RulesetTouched flushed{{"nft", 42, "inet killswitch: table deleted"}};
+  const auto told = run(world, flushed);
+  REQUIRE(only<LogLine>(told) != nullptr);
+  CHECK(only<LogLine>(told)->text.find("nft (pid 42) changed our rules") != std::string::npos);
+  CHECK_FALSE(decide::is_verified(world));
+  CHECK(decide::describe(world).tampering == Tampering{1, 0, Tampering::Last{noon, flushed.touch}});
+  CHECK(state(world) != State::protected_);
+
+  CHECK(run(world, flushed).empty());  // told once in a while only
+  CHECK(only<LogLine>(decide::step(world, flushed, noon + std::chrono::minutes{1})) != nullptr);
+  CHECK(only<LogLine>(decide::step(world, flushed, noon)) != nullptr);  // the clock was set back
+
+  run(world, FirewallObserved{verified()});
+  CHECK(world.tampering.attempts == 4);
+  CHECK(world.tampering.repaired == 4);
+  CHECK(state(world) == State::protected_);
+}
+
+TEST_CASE("A difference that nobody told of is tampering, too; one after a change of ours is not", "[step]") {
+  auto world = laptop_protected();
+  auto observation = verified();
+  observation.differences = {"chain output: rule 3 is missing"};
+  run(world, FirewallObserved{observation});
+  REQUIRE(world.tampering.last);
+  CHECK(world.tampering.last->touch == Touch{{}, 0, "chain output: rule 3 is missing"});
+  CHECK(world.tampering.attempts == 1);
+  run(world, FirewallObserved{observation});  // it was not verified in between
+  CHECK(world.tampering.attempts == 1);
+  run(world, FirewallObserved{verified()});
+  CHECK(world.tampering.repaired == 1);
+  run(world, LinkRemoved{wifi});  // takes its egress hook away
+  run(world, FirewallObserved{observation});
+  CHECK(world.tampering.attempts == 1);
+}
+
+TEST_CASE("Lost notifications and a sleep void what was observed; while disabled nothing is counted", "[step]") {
+  for (const Event& event : {Event{RulesetUnknown{"lost"}}, Event{Resumed{}}}) {
+    auto world = laptop_protected();
+    CHECK(only<LogLine>(run(world, event)) != nullptr);
+    CHECK_FALSE(decide::is_verified(world));
+    CHECK(world.trusted);
+    CHECK(world.tampering == Tampering{});
+  }
+  World open;
+  open.enabled = false;
+  CHECK(run(open, RulesetTouched{{"nft", 42, "inet killswitch: table made"}}).empty());
+  CHECK(run(open, Resumed{}).empty());
+  CHECK(open.tampering == Tampering{});
+}
+
 TEST_CASE("Remotes are answered with pinned addresses of the family that is asked for", "[step]") {
   auto world = laptop_connecting();
   const auto six = say(world, query("VPN.example.test", Family::ipv6));

@@ -14,6 +14,8 @@
 #include "killswitch/sense/ask_password.hpp"
 #include "killswitch/sense/links.hpp"
 #include "killswitch/sense/openvpn.hpp"
+#include "killswitch/sense/ruleset_watch.hpp"
+#include "killswitch/sense/suspend.hpp"
 #include "killswitch/serve/manager.hpp"
 
 #include <chrono>
@@ -41,6 +43,8 @@ private:
 
   // Facts.
   void post(model::Event event) { queue_.push_back(std::move(event)); }
+  void watch_ruleset();
+  void catch_up();
   void restore_state();
   [[nodiscard]] bool kernel_holds_table();
 
@@ -60,6 +64,7 @@ private:
   void perform(const model::Effect& effect);
   void save();
   void wake_for_trial(std::chrono::seconds after);
+  void save_later();
   void send(model::management::ConnectionId connection, std::string line);
   void ask_password(const model::AskPassword& request);
   void ask_secret(const model::AskPassword& request);
@@ -69,6 +74,7 @@ private:
   void start_openvpn_sensor();
   void on_openvpn(model::Event event);
   void connect_bus();
+  void watch_suspend();
   [[nodiscard]] serve::Handlers handlers();
   [[nodiscard]] Result<std::string> enable(const serve::EnableCall& call);
   /// Writes down what enabling will leave in the state file, before anything is enforced.
@@ -95,14 +101,17 @@ private:
   std::chrono::milliseconds retry_delay_{0};
 
   std::optional<sense::LinkSensor> links_;
+  std::optional<sense::RulesetWatch> ruleset_watch_;
   std::optional<sense::OpenVpnSensor> openvpn_;
   bool adopting_{false};  ///< connections that open now were kept by the service manager
   std::optional<sense::AskPassword> questions_;
   std::optional<os::Bus> bus_;
   std::optional<serve::Manager> manager_;
+  std::optional<sense::SuspendWatch> suspend_;
   std::vector<os::EventSource> sources_;
   os::EventSource retry_;
   os::EventSource trial_;
+  os::EventSource save_retry_;
   os::EventSource bus_retry_;
   int bus_attempts_{0};      ///< since there was a bus
   std::string bus_problem_;  ///< said in the journal already

@@ -44,6 +44,12 @@ public:
   /// @return an error that names the rule the kernel refused, or who holds the table (EPERM)
   [[nodiscard]] Result<ApplyReport> apply(const model::Ruleset& desired);
 
+  /// Another program changed our tables: the next `apply` looks at what is there before it replaces all.
+  void distrust() {
+    picture_.reset();
+    verified_.reset();
+  }
+
   /// What the kernel holds, compared with `wanted`: no differences means verified.
   [[nodiscard]] Result<model::Observation> read_back(const model::Ruleset& wanted);
   /// What the kernel holds, compared with nothing; `differences` has only what could not be understood.

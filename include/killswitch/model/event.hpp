@@ -97,6 +97,16 @@ struct FirewallObserved {
 struct FirewallFailed {
   Error error;
 };
+/// Another program changed our tables.
+struct RulesetTouched {
+  Touch touch;
+};
+/// Notifications about the ruleset were lost: it may have been changed or not.
+struct RulesetUnknown {
+  std::string reason;
+};
+/// The machine slept: whatever happened meanwhile, everything is looked at anew.
+struct Resumed {};
 /// The computed ruleset broke a guarantee; the strictest one was applied instead.
 struct RulesetRefused {
   std::vector<std::string> violations;
@@ -114,6 +124,7 @@ using Event =
     std::variant<LinksListed, LinkChanged, LinkRemoved, AddressAdded, AddressRemoved, RouteAdded, RouteRemoved,
                  LinksUnknown, ManagementOpened, ManagementClosed, ManagementReceived, EnableRequested,
                  DisableRequested, TrialConfirmed, TrialTime, SwitchedOffAtBoot, KernelProbed, FirewallObserved,
-                 FirewallFailed, RulesetRefused, StateSaved, StateSaveFailed, StateUnreadable>;
+                 FirewallFailed, RulesetRefused, StateSaved, StateSaveFailed, StateUnreadable, RulesetTouched,
+                 RulesetUnknown, Resumed>;
 
 }  // namespace killswitch::model

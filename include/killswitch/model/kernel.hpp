@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,27 @@ struct Observation {
   std::map<std::string, CounterValue> counters;
   std::vector<std::string> differences;  ///< from what was wanted, in words; empty: verified
   bool operator==(const Observation&) const = default;
+};
+
+/// One change of our tables that was not ours.
+struct Touch {
+  std::string program;   ///< as the kernel names it (15 bytes at most); empty: nobody saw who it was
+  std::uint32_t pid{0};  ///< of the program in its PID namespace; 0: unknown
+  std::string what;      ///< in words: "inet killswitch: table deleted"
+  bool operator==(const Touch&) const = default;
+};
+
+/// What others did to our tables since the daemon started. What the kernel refused is not among it: nobody is told.
+struct Tampering {
+  struct Last {
+    std::chrono::sys_seconds time{};
+    Touch touch;
+    bool operator==(const Last&) const = default;
+  };
+  std::uint64_t attempts{0};  ///< changes that were seen
+  std::uint64_t repaired{0};  ///< of these, how many were made good: the kernel was read and held our rules again
+  std::optional<Last> last;
+  bool operator==(const Tampering&) const = default;
 };
 
 }  // namespace killswitch::model

@@ -54,6 +54,7 @@ struct Status {
   std::map<std::string, CounterValue> blocked;  ///< by class: dns, ipv6, lan, forwarded, inbound, other, impostor
   Ownership ownership{Ownership::none};
   bool egress_hook{false};
+  Tampering tampering;
   bool operator==(const Status&) const = default;
 };
 

@@ -47,7 +47,9 @@ struct World {
 
   KernelFeatures kernel;
   std::optional<Observation> observation;  ///< nothing: the kernel was not read since the last change
-  std::string firewall_error;              ///< of the last apply; empty: it went well
+  Tampering tampering;
+  std::chrono::sys_seconds tampering_said{};  ///< when the journal was told last
+  std::string firewall_error;                 ///< of the last apply; empty: it went well
   std::vector<std::string> violations;  ///< why the computed ruleset was replaced by the strictest; empty: it was not
   std::string state_error;              ///< of the state file; empty: none
   std::string openvpn_error;            ///< last thing OpenVPN complained about; empty: none

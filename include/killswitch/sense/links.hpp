@@ -33,6 +33,9 @@ public:
   /// Reports at once what the kernel has told so far: before a message of a program that may be about it.
   void catch_up();
 
+  /// Lists everything anew: after a time in which anything may have happened.
+  void resync();
+
   LinkSensor(LinkSensor&&) noexcept;
   LinkSensor& operator=(LinkSensor&&) noexcept;
   ~LinkSensor();

@@ -1,10 +1,19 @@
 """Things that die: OpenVPN, the daemon, the tunnel."""
 
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from lab import addresses as a
 from lab.node import Process
 from lab.traffic import Stream
 from lab.trial import Trial, case
 from lab.waiting import LabError, until
+
+from .faults import state_is_whole
 
 
 def _control_kill(trial: Trial) -> None:
@@ -84,6 +93,56 @@ def restart_daemon(trial: Trial) -> None:
     trial.expect(client.alive(), "OpenVPN never noticed")
     if disturbed.result.lost > undisturbed.result.lost:
         raise LabError(f"{disturbed.result.lost} echo requests were lost while the daemon restarted")
+
+
+@contextmanager
+def _unrest(trial: Trial, client: Process) -> Iterator[None]:
+    """Links come and go all the time, so that there is always an apply to be killed in; the tunnel flaps."""
+    ended = threading.Event()
+
+    def work() -> None:
+        number = 0
+        while not ended.is_set():
+            trial.laptop.node.attempt("ip", "link", "add", f"spare{number % 4}", "type", "veth")
+            trial.laptop.node.attempt("ip", "link", "delete", f"spare{(number + 2) % 4}")
+            number += 1
+            if number % 100 == 0 and client.alive():
+                os.kill(client.pid, signal.SIGUSR1)
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        worker.join()
+
+
+@case("kill-any-moment")
+def kill_any_moment(trial: Trial) -> None:
+    """The daemon is killed at random moments, also while it starts and while it applies, under the storm, while links
+    come and go and the tunnel flaps: nothing gets out, and the state file is never torn."""
+    trial.control()
+    trial.lock(restart=True)
+    client = trial.laptop.connect()
+    daemon = trial.laptop.daemon
+    assert daemon is not None
+    rounds = trial.times(30, 1000)
+    seed = random.randrange(1 << 32)
+    trial.say(f"seed {seed}")
+    moments = random.Random(seed)
+    with trial.no_leaks(f"daemon killed at {rounds} random moments"), trial.storm(), _unrest(trial, client):
+        for _ in range(rounds):
+            trial.for_seconds(moments.uniform(0, 0.15))
+            starts = daemon.count("started")
+            daemon.kill()
+            state_is_whole()
+            until("the service manager starts it again", lambda: daemon.count("started") > starts)
+    early = rounds - (daemon.count("ready") - 1)
+    trial.say(f"{early} of these deaths came before the daemon was ready")
+    trial.laptop.wait_state("protected", seconds=90)
+    trial.expect(client.alive(), "OpenVPN lived through all of it")
+    trial.tunnel_works()
 
 
 @case("tun-deleted")

@@ -135,7 +135,7 @@ def _to_tunnel_address(trial: Trial, name: str, family: int) -> None:
     frame(trial.lab.ap, "wlan0", lambda: content)()
 
 
-def _answers_into_tunnel(trial: Trial) -> dict[str, int]:
+def answers_into_tunnel(trial: Trial) -> dict[str, int]:
     """How many forged packets from the link the laptop answers into the tunnel."""
     end = _TunnelEnd(trial)
     trial.lab.ap.ip(f"route replace {_TUNNEL_HOST4}/32 via {trial.lab.link_address()} dev wlan0")
@@ -147,7 +147,7 @@ def _answers_into_tunnel(trial: Trial) -> dict[str, int]:
     return {name: end.said.count(name.encode()) for name in ("inject4", "inject6")}
 
 
-def _told_addresses(trial: Trial) -> list[Way]:
+def told_addresses(trial: Trial) -> list[Way]:
     """Questions on the link for the laptop's addresses in the tunnel."""
     ap = trial.lab.ap
     return [
@@ -164,9 +164,9 @@ def leak_inbound(trial: Trial) -> None:
     trial.laptop.node.sysctl("ipv4/conf/all/rp_filter", 0)
     trial.laptop.node.sysctl(f"ipv4/conf/{a.LINK}/rp_filter", 0)
     client = trial.laptop.openvpn()
-    said = _answers_into_tunnel(trial)
+    said = answers_into_tunnel(trial)
     trial.expect(all(said.values()), f"control, plain OpenVPN: forged packets are answered into the tunnel ({said})")
-    told = _told_addresses(trial)
+    told = told_addresses(trial)
     shown_open(trial, [way for way in told if way.name != "nd-tunnel"], "control, plain OpenVPN")
     client.kill()
 
@@ -174,7 +174,7 @@ def leak_inbound(trial: Trial) -> None:
     shown_closed(trial, replies, "locked")
     client = trial.laptop.connect()
     shown_closed(trial, replies, "protected")
-    said = _answers_into_tunnel(trial)
+    said = answers_into_tunnel(trial)
     trial.expect(not any(said.values()), f"forged packets for the tunnel's addresses are not answered ({said})")
     shown_closed(trial, told, "protected, questions for the tunnel's addresses")
     _redirect(trial)
@@ -204,10 +204,15 @@ def _tunnel_lost(trial: Trial, client: Process) -> None:
             trial.for_seconds(0.5)
 
 
+def arp_question(trial: Trial) -> Way:
+    """A question on the link for the laptop's IPv4 address in the tunnel."""
+    return Way("arp-tunnel", lambda: _ask_address(trial, _TUNNEL_HOST4), of_kind("arp"), linger=0.2)
+
+
 @case("leak-arp")
 def leak_arp(trial: Trial) -> None:
     """A neighbour on the link asks who has the laptop's address in the tunnel, and gets no answer."""
-    ask = Way("arp-tunnel", lambda: _ask_address(trial, _TUNNEL_HOST4), of_kind("arp"), linger=0.2)
+    ask = arp_question(trial)
     client = trial.laptop.openvpn()
     shown_open(trial, [ask], "control, plain OpenVPN")
     client.kill()

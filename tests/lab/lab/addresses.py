@@ -8,6 +8,13 @@ AP_PREFIX = "192.168.43.0/24"
 AP_BROADCAST = "192.168.43.255"
 AP6 = "2001:db8:43::1"
 AP6_PREFIX = "2001:db8:43::/64"
+
+OTHER_AP = "192.168.44.1"
+OTHER_AP_PREFIX = "192.168.44.0/24"
+OTHER_AP6 = "2001:db8:44::1"
+OTHER_AP6_PREFIX = "2001:db8:44::/64"
+"""The network that the laptop roams to: another prefix, another router."""
+
 AP_MAC = "02:00:00:00:43:01"
 
 SERVER_NAME = "vpn.example.test"

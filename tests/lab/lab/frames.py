@@ -89,7 +89,7 @@ class Oracle:
     servers: frozenset[str] = frozenset({a.SERVER, a.SERVER6})
     port: int = a.SERVER_PORT
     server_name: str = a.SERVER_NAME
-    resolvers: frozenset[str] = frozenset({a.AP, a.AP6})
+    resolvers: frozenset[str] = frozenset({a.AP, a.AP6, a.OTHER_AP, a.OTHER_AP6})
     tcp_probes: Mapping[tuple[str, int], str] = field(default_factory=dict)
     named: Callable[[Packet], bool] | None = None
     vlan: int | None = None
@@ -249,7 +249,7 @@ def _is_dhcp(packet: Packet) -> bool:
     if packet.ipv6:
         on_link = packet.source.startswith("fe80:")
         return packet.ports == (546, 547) and on_link and packet.destination == "ff02::1:2"
-    return packet.ports == (68, 67) and packet.destination in ("255.255.255.255", a.AP)
+    return packet.ports == (68, 67) and packet.destination in ("255.255.255.255", a.AP, a.OTHER_AP)
 
 
 def _is_ndp(packet: Packet) -> bool:

@@ -18,6 +18,8 @@ from .topology import HERE, PYTHON, Lab
 from .waiting import PATIENCE, LabError, until
 
 PROFILE = Path("/etc/openvpn/client/client.ovpn")
+BUS_POLICIES = STORAGE / "bus.d"
+"""Policy files of other services on the laptop's bus; to be put there before it starts."""
 _PROJECT = HERE.parent.parent
 _FOLDERS = {
     "STATE_DIRECTORY": Path("/var/lib/killswitch"),
@@ -121,7 +123,9 @@ class Laptop:
         """A system bus of the laptop's own, on which root may own the kill switch's name."""
         Path("/run/dbus/system_bus_socket").unlink(missing_ok=True)
         config = STORAGE / "bus.conf"
-        config.write_text(_BUS.format(policy=_PROJECT / "packaging" / "dbus" / "org.killswitch1.conf"))
+        BUS_POLICIES.mkdir(exist_ok=True)
+        own = _PROJECT / "packaging" / "dbus" / "org.killswitch1.conf"
+        config.write_text(_BUS.format(policy=own, others=BUS_POLICIES))
         bus = self.node.start("dbus-daemon", ["dbus-daemon", f"--config-file={config}", "--nofork"])
         until("the system bus is there", Path("/run/dbus/system_bus_socket").exists)
         return bus
@@ -285,6 +289,8 @@ _BUS = """\
     <allow receive_type="signal"/>
   </policy>
   <include>{policy}</include>
+  <includedir>{others}</includedir>
 </busconfig>
 """
-"""As Debian's system bus: nothing is allowed but what the kill switch's own policy file says."""
+"""As Debian's system bus: nothing is allowed but what the kill switch's own policy file says, and those of the services
+that a case brings along."""

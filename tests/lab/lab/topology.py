@@ -100,14 +100,15 @@ class Lab:
         hosts = self.internet.start("hosts", [*PYTHON, str(HERE / "hosts.py")])
         hosts.wait_for("ready")
 
-    def serve_addresses(self, *pool: str) -> None:
+    def serve_addresses(self, *pool: str, prefix6: str = a.AP6_PREFIX) -> None:
         """DHCP, DNS and (with IPv6) router advertisements, all from one dnsmasq of the access point, started anew.
 
         @param pool dnsmasq's options about the addresses that it hands out, and what it tells with them
+        @param prefix6 what it advertises
         """
         if self._access_point is not None:
             self._access_point.kill()
-        network = a.AP6_PREFIX.split("/")[0]
+        network = prefix6.split("/")[0]
         advertise = ["--enable-ra", f"--dhcp-range={network},ra-only", "--ra-param=wlan0,high,10,1800"]
         self._access_point = self._dnsmasq(
             self.ap,
@@ -120,6 +121,16 @@ class Lab:
             f"--address=/{a.WHO}/{a.WHO_AP}",
             f"--address=/{a.NOWHERE}/",
         )
+
+    def become_other_network(self) -> None:
+        """While the laptop's link is down the access point becomes another one, with other prefixes; the way back to
+        the old ones is gone."""
+        self.ap.ip("address flush dev wlan0 scope global", f"address add {a.OTHER_AP}/24 broadcast + dev wlan0")
+        self.internet.ip(f"route del {a.AP_PREFIX}", f"route add {a.OTHER_AP_PREFIX} via 192.0.2.2")
+        if self.ipv6:
+            self.ap.ip(f"address add {a.OTHER_AP6}/64 dev wlan0 nodad")
+            self.internet.ip(f"route del {a.AP6_PREFIX}", f"route add {a.OTHER_AP6_PREFIX} via 2001:db8:f::2")
+        self.serve_addresses("--dhcp-range=192.168.44.100,192.168.44.199,2m", prefix6=a.OTHER_AP6_PREFIX)
 
     def _dnsmasq(self, node: Node, interface: str, *options: str) -> Process:
         return node.start(

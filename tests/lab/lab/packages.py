@@ -1,0 +1,31 @@
+"""Programs that must not be installed on the machine itself, because they would take its firewall over: their Debian
+packages are unpacked inside the laboratory, whose /usr and /etc are its own.
+
+packaging/install-dependencies.sh downloads them to `CACHE`.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from .sandbox import STORAGE
+from .waiting import LabError
+
+CACHE = Path("/var/cache/killswitch-lab")
+_WRITABLE = {"usr": Path("/usr"), "etc": Path("/etc"), "lib": Path("/usr/lib"), "var": Path("/var")}
+"""Where a directory of a package goes; /lib is a link into /usr."""
+
+
+def unpack(name: str) -> None:
+    """Unpacks a package over the laboratory's own layers; none of its scripts is run."""
+    found = sorted(CACHE.glob(f"{name}_*.deb"))
+    if not found:
+        raise LabError(f"{CACHE} holds no package {name}: run packaging/install-dependencies.sh")
+    stage = STORAGE / "packages" / name
+    stage.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["dpkg-deb", "--extract", str(found[-1]), str(stage)], check=True)
+    for directory in stage.iterdir():
+        if directory.name not in _WRITABLE:
+            raise LabError(f"package {name} wants to write to /{directory.name}")
+        shutil.copytree(directory, _WRITABLE[directory.name], symlinks=True, dirs_exist_ok=True)
+    shutil.rmtree(stage)
