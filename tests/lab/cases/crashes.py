@@ -132,7 +132,9 @@ def kill_any_moment(trial: Trial) -> None:
     trial.say(f"seed {seed}")
     moments = random.Random(seed)
     with trial.no_leaks(f"daemon killed at {rounds} random moments"), trial.storm(), _unrest(trial, client):
-        for _ in range(rounds):
+        for number in range(rounds):
+            if number % 2:
+                until("the daemon is ready", daemon.is_ready)
             trial.for_seconds(moments.uniform(0, 0.15))
             starts = daemon.count("started")
             daemon.kill()

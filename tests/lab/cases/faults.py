@@ -2,6 +2,7 @@
 Nothing gets out, status does not say more than is so, and it is put right without help when the fault is gone."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,14 +56,25 @@ def recovered(trial: Trial) -> None:
     state_is_whole()
 
 
+def _other_policy(trial: Trial) -> str:
+    """The one that is not in force, so that there is something to apply and to save."""
+    return "strict" if trial.laptop.status()["policy"] == "laptop" else "laptop"
+
+
+def _enable(trial: Trial, policy: str, expect: Sequence[int]) -> str:
+    arguments = ("enable", "--config", str(PROFILE), "--policy", policy)
+    return trial.laptop.killswitch(*arguments, expect=expect, seconds=60)
+
+
 def each_call_fails_once(trial: Trial, kind: Kind, step: int) -> int:
     """`killswitch enable` with the n-th call failing, for n = 1, 1 + step, … until there are no more."""
     daemon = trial.laptop.daemon
     assert daemon is not None
     hit = 0
     for number in range(1, kind.last + 1, step):
+        policy = _other_policy(trial)
         with failing(trial.laptop.node, daemon.pid, kind.calls, kind.error, str(number)) as fault:
-            said = trial.laptop.killswitch("enable", "--config", str(PROFILE), expect=(0, 1), seconds=60)
+            said = _enable(trial, policy, (0, 1))
             status = trial.laptop.status()
             if not status["enforced"] and not status["reasons"]:
                 raise LabError(f"{kind.calls} {number}: not enforced, and no reason is given: {said}")
@@ -113,8 +125,9 @@ def fault_files(trial: Trial) -> None:
             hit = each_call_fails_once(trial, kind, 1)
         trial.expect(hit, f"{hit} calls of {kind.calls} failed")
     with trial.no_leaks("the disk is broken for a while"), trial.storm():
+        policy = _other_policy(trial)
         with failing(trial.laptop.node, daemon.pid, "fsync", "EIO", "1+"):
-            said = trial.laptop.killswitch("enable", "--config", str(PROFILE), expect=(1,), seconds=60)
+            said = _enable(trial, policy, (1,))
             trial.expect("the machine is locked, but" in said, "enable says that it could not save")
             warnings = trial.laptop.status()["warnings"]
             trial.expect("present setting" in str(warnings), "and so does status")

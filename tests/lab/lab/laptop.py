@@ -20,6 +20,7 @@ from .waiting import PATIENCE, LabError, until
 PROFILE = Path("/etc/openvpn/client/client.ovpn")
 BUS_POLICIES = STORAGE / "bus.d"
 """Policy files of other services on the laptop's bus; to be put there before it starts."""
+_LIFE = ("started", "ready", "ended")
 _PROJECT = HERE.parent.parent
 _FOLDERS = {
     "STATE_DIRECTORY": Path("/var/lib/killswitch"),
@@ -67,6 +68,10 @@ class Daemon:
             return self.count("ready") >= times
 
         until(f"killswitchd ready ({times})", ready, seconds)
+
+    def is_ready(self) -> bool:
+        """Whether the newest daemon has said READY=1, and has not ended since."""
+        return next(item["event"] for item in reversed(self.events) if item["event"] in _LIFE) == "ready"
 
     @property
     def pid(self) -> int:

@@ -130,7 +130,8 @@ class Lab:
         if self.ipv6:
             self.ap.ip(f"address add {a.OTHER_AP6}/64 dev wlan0 nodad")
             self.internet.ip(f"route del {a.AP6_PREFIX}", f"route add {a.OTHER_AP6_PREFIX} via 2001:db8:f::2")
-        self.serve_addresses("--dhcp-range=192.168.44.100,192.168.44.199,2m", prefix6=a.OTHER_AP6_PREFIX)
+        leases = f"--dhcp-leasefile={STORAGE}/other-leases"
+        self.serve_addresses("--dhcp-range=192.168.44.100,192.168.44.199,2m", leases, prefix6=a.OTHER_AP6_PREFIX)
 
     def _dnsmasq(self, node: Node, interface: str, *options: str) -> Process:
         return node.start(
