@@ -114,8 +114,8 @@ def _plug_in(trial: Trial) -> Capture:
 
 def _internet_behind_wifi(trial: Trial, there: bool) -> None:
     """Whether the access point forwards."""
-    rules = "flush ruleset" if there else "table inet cut { chain c { type filter hook forward priority 0; policy drop; }; }"
-    trial.lab.ap.run("nft", "-f", "-", text=rules)
+    chain = "chain forward { type filter hook forward priority 0; policy drop; }"
+    trial.lab.ap.run("nft", "flush ruleset" if there else f"table inet cut {{ {chain}; }}")
 
 
 @case("suspend")

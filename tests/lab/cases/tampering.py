@@ -63,7 +63,7 @@ NFT_ATTACKS = (
     Attack("nft delete table", nft("delete table {table}", "delete table netdev killswitch")),
     Attack("nft insert rule", nft("insert rule {table} {chain} accept")),
     Attack("nft delete chain", nft("delete chain {table} {chain}", "delete chain netdev killswitch egress")),
-    Attack("chain policy, flush chain", nft("chain {table} {chain} { policy accept ; }", "flush chain {table} {chain}")),
+    Attack("nft policy, flush chain", nft("chain {table} {chain} { policy accept; }", "flush chain {table} {chain}")),
     Attack("table dormant", nft("add table {table} { flags dormant ; }")),
     Attack("nftables.service restarted", lambda node: node.attempt("nft", "-f", "/etc/nftables.conf")),
 )
@@ -169,7 +169,7 @@ def _iptables(kind: str) -> Attack:
     )
 
 
-# -- a program that changes its own tables all the time ------------------------------------------------------------------
+# -- a program that changes its own tables all the time -------------------------------------------------------------
 
 _CHURN = """\
 add table ip churn
@@ -181,7 +181,7 @@ delete table ip churn
 
 
 class Churn:
-    """As container engines do at their worst: one nft(8) that makes and deletes tables, chains and rules, without pause."""
+    """As container engines do at their worst: one nft(8) that makes and deletes tables and chains all the time."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -236,7 +236,7 @@ def tamper_churn(trial: Trial) -> None:
     trial.tunnel_works()
 
 
-# -- around the tables ---------------------------------------------------------------------------------------------------
+# -- around the tables ----------------------------------------------------------------------------------------------
 
 _SYSCTLS = {
     "ipv4/ip_forward": 1,
@@ -278,7 +278,7 @@ def tamper_sysctl(trial: Trial) -> None:
     with _hostile_sysctls(trial):
         client = trial.laptop.openvpn()
         said = answers_into_tunnel(trial)
-        trial.expect(all(said.values()), f"control, plain OpenVPN: forged packets are answered into the tunnel ({said})")
+        trial.expect(all(said.values()), f"control, plain OpenVPN: forged packets are answered ({said})")
         shown_open(trial, questions, "control, plain OpenVPN, hostile sysctls")
         client.kill()
         trial.lock()
@@ -297,7 +297,7 @@ def tamper_sysctl(trial: Trial) -> None:
 
 @case("tamper-links")
 def tamper_links(trial: Trial) -> None:
-    """Devices under our egress hook are renamed, deleted and made anew, with the hook that the kernel may take along."""
+    """Devices under our egress hook are renamed, deleted and made anew, also with the hook that goes with them."""
     node = trial.laptop.node
     trial.lock()
     trial.laptop.connect()

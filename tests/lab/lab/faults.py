@@ -23,7 +23,7 @@ class Fault:
 
 @contextmanager
 def failing(node: Node, pid: int, calls: str, error: str, when: str) -> Iterator[Fault]:
-    """Inside the block the `when`-th of these calls of process `pid` fails with `error` ("3": the third one, "1+": all)."""
+    """Inside the block the `when`-th of these calls of process `pid` fails with `error` (3: the third, 1+: all)."""
     fault = Fault(calls)
     fault.log.write_text("")
     inject = f"{calls}:error={error}:when={when}"
