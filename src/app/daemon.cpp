@@ -108,6 +108,7 @@ Outcome Daemon::start() {
   links_.emplace(std::move(*links));
   complain(os::store_fd(firewall_descriptor, firewall_.fd()));
   start_openvpn_sensor();
+  start_names();
 
   // A wake-up that brought no fact (another program changed its own tables) changes nothing.
   auto drained = loop_.when_drained([this] {
@@ -122,6 +123,9 @@ Outcome Daemon::start() {
   watch_state_file();
   reconcile();
   connect_bus();
+  if (!bus_) {
+    use_bus_for_names(nullptr);
+  }
   return done();
 }
 
@@ -258,6 +262,7 @@ void Daemon::reconcile() {
       perform(effect);
     }
   } while (!queue_.empty());
+  retry_names_later();
   announce();
 }
 
@@ -371,6 +376,8 @@ void Daemon::perform(const Effect& effect) {
                  [this](const SendChannelPassword& e) { complain(openvpn_->send_channel_password(e.connection)); },
                  [this](const SaveState&) { save(); },
                  [this](const WakeForTrial& e) { wake_for_trial(e.after); },
+                 [this](const ApplyDns& e) { dns_->apply(e.setup, e.before); },
+                 [this](const RestoreDns&) { dns_->restore(); },
                  [](const LogLine& e) { os::log(level_of(e.level), e.text); },
              },
              effect);

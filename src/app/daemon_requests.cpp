@@ -35,6 +35,7 @@ void Daemon::connect_bus() {
     os::log(os::LogLevel::warning, error.message());
     suspend_.reset();
     manager_.reset();
+    use_bus_for_names(nullptr);
     bus_.reset();
     connect_bus();
   });
@@ -47,6 +48,7 @@ void Daemon::connect_bus() {
       bus_problem_.clear();
       bus_attempts_ = 0;
       watch_suspend();
+      use_bus_for_names(&*bus_);
       return;
     }
     problem = manager.error().message();

@@ -7,9 +7,11 @@
 #include "killswitch/decide/describe.hpp"
 #include "killswitch/decide/facts.hpp"
 #include "killswitch/decide/step.hpp"
+#include "killswitch/enforce/dns.hpp"
 #include "killswitch/enforce/firewall.hpp"
 #include "killswitch/enforce/flows.hpp"
 #include "killswitch/os/borrow_socket.hpp"
+#include "killswitch/os/bus.hpp"
 #include "killswitch/os/event_loop.hpp"
 #include "killswitch/os/files.hpp"
 #include "killswitch/os/log.hpp"
@@ -124,6 +126,17 @@ Outcome save_disabled(const Paths& paths) {
   return save_state(paths, state);
 }
 
+/// Names as they were. Files at once; services where there is a bus, and what they keep on disk where there is none.
+Outcome give_names_back(const Paths& paths) {
+  auto loop = os::EventLoop::create();
+  if (!loop) {
+    return fail(loop.error());
+  }
+  auto bus = os::Bus::connect_system(*loop, [](const Error&) {});
+  auto restored = enforce::restore_dns({paths.dns_journal()}, bus ? &*bus : nullptr);
+  return restored ? restored : fail(restored.error().within("the machine is open, but names are not all given back"));
+}
+
 }  // namespace
 
 Result<World> look_around(const enforce::Firewall& firewall, World world) {
@@ -220,7 +233,7 @@ Result<Opened> open_beside_daemon(const Paths& paths) {
     ask_over_bus();
   }
   // Nothing to take away is no error.
-  for (const auto& outcome : {take_tables_away(), expect_open()}) {
+  for (const auto& outcome : {take_tables_away(), expect_open(), give_names_back(paths)}) {
     if (!outcome) {
       return fail(outcome.error());
     }
@@ -240,6 +253,9 @@ Result<Opened> disable_offline(const Paths& paths) {
     return fail(removed.error());
   }
   const auto saved = save_disabled(paths);
+  if (const auto names = give_names_back(paths); !names) {
+    return fail(names.error());
+  }
   return Opened{saved ? std::string{} : saved.error().message()};
 }
 

@@ -148,6 +148,13 @@ void read_dns(const JsonCursor& root, Status& status) {
     read_addresses(servers, status.resolvers);
   }
   dns.optional("applied").read(status.dns_applied);
+  if (const auto domains = dns.optional("search_domains"); domains.present()) {
+    read_texts(domains, status.search_domains);
+  }
+  if (const auto reasons = dns.optional("reasons"); reasons.present()) {
+    read_texts(reasons, status.dns_reasons);
+  }
+  dns.optional("foreign_writes").read(status.dns_foreign_writes, 0, UINT64_MAX);
 }
 
 void read_kernel(const JsonCursor& root, Status& status) {
@@ -236,7 +243,10 @@ std::string render_status_json(const Status& status) {
       {"dns",
        {{"backend", status.dns_backend},
         {"servers", write_addresses(status.resolvers)},
-        {"applied", status.dns_applied}}},
+        {"applied", status.dns_applied},
+        {"search_domains", status.search_domains},
+        {"reasons", status.dns_reasons},
+        {"foreign_writes", status.dns_foreign_writes}}},
       {"ipv6", status.ipv6},
       {"blocked", write_blocked(status.blocked)},
       {"kernel", {{"ownership", model::to_string(status.ownership)}, {"egress_hook", status.egress_hook}}},

@@ -108,8 +108,13 @@ std::string dns_of(const Status& status) {
   if (status.dns_backend.empty() || status.dns_backend == "none") {
     return resolvers + " (resolv.conf is left as it is)";
   }
-  return fmt::format("{} ({}{})", resolvers, printable(status.dns_backend),
-                     status.dns_applied ? "" : ", not applied yet");
+  auto text =
+      fmt::format("{} ({}{}", resolvers, printable(status.dns_backend), status.dns_applied ? "" : ", not confirmed");
+  if (status.dns_foreign_writes > 0) {
+    text += fmt::format(", {} foreign write{} undone", status.dns_foreign_writes,
+                        status.dns_foreign_writes == 1 ? "" : "s");
+  }
+  return text + ")";
 }
 
 std::string kernel_of(const Status& status) {

@@ -1,6 +1,8 @@
 #include "killswitch/decide/describe.hpp"
 
 #include "describe_parts.hpp"
+#include "killswitch/base/text.hpp"
+#include "killswitch/decide/dns_owner.hpp"
 #include "killswitch/decide/facts.hpp"
 #include "killswitch/decide/step.hpp"
 
@@ -26,7 +28,8 @@ State state_of(const World& world) {
   if (!world.enabled) {
     return State::disabled;
   }
-  if (is_verified(world) && world.violations.empty() && world.trusted && is_connected(world)) {
+  if (is_verified(world) && world.violations.empty() && world.trusted && is_connected(world) &&
+      is_dns_confirmed(world)) {
     return State::protected_;
   }
   const bool running = !world.peers.empty() && !transport_endpoints(world).empty();
@@ -152,9 +155,8 @@ void warn(const World& world, Lines& warnings) {
         "profile "
         "sends everything through the VPN)");
   }
-  if (world.trusted) {
-    warnings.emplace_back(
-        "resolv.conf is not managed by this version: questions to other resolvers than the tunnel's are refused");
+  for (const auto& refused : judge_resolvers(world).refused) {
+    warnings.push_back("the server pushed a resolver that is not used: " + refused);
   }
   if (const auto refused = counter(world, "impostor"); refused > 0) {
     warnings.push_back(fmt::format(
@@ -177,6 +179,50 @@ void warn(const World& world, Lines& warnings) {
   if (!world.kernel.fib) {
     warnings.emplace_back(
         "this kernel has no nft fib: packets for another interface's address are not told apart before input (G11)");
+  }
+}
+
+void explain_dns(const World& world, Lines& reasons) {
+  if (!world.trusted || !is_connected(world) || is_dns_confirmed(world)) {
+    return;
+  }
+  const auto& dns = world.dns;
+  if (!dns.error.empty()) {
+    reasons.push_back("names are not asked for in the tunnel: " + dns.error);
+  } else if (dns.facts && dns.setup) {
+    reasons.push_back("names are not asked for in the tunnel yet: " + dns_difference(*dns.facts, *dns.setup));
+  } else {
+    reasons.emplace_back("names are not asked for in the tunnel yet: resolv.conf has not been looked at");
+  }
+}
+
+void describe_dns(const World& world, Status& status) {
+  const auto& dns = world.dns;
+  status.dns_backend = "none";
+  status.dns_foreign_writes = dns.foreign_writes;
+  if (!world.enabled) {
+    return;
+  }
+  const auto resolvers = judge_resolvers(world);
+  status.resolvers = resolvers.accepted;
+  if (!dns.setup || dns.setup->backends.empty()) {
+    return;
+  }
+  Lines names;
+  for (const auto backend : dns.setup->backends) {
+    names.emplace_back(to_string(backend));
+  }
+  status.dns_backend = join(names, "+");
+  status.search_domains = dns.setup->search_domains;
+  status.dns_applied = !resolvers.accepted.empty() && is_dns_confirmed(world);
+  if (dns.facts) {
+    status.dns_reasons = plan_dns(*dns.facts, dns.unfit).reasons;
+    if (auto difference = dns_difference(*dns.facts, *dns.setup); !difference.empty()) {
+      status.dns_reasons.push_back(std::move(difference));
+    }
+  }
+  if (!dns.error.empty()) {
+    status.dns_reasons.push_back(dns.error);
   }
 }
 
@@ -229,7 +275,7 @@ Status describe_facts(const World& world) {
   status.since = world.since;
   status.policy = world.settings.policy.name;
   status.servers = world.settings.remotes;
-  status.dns_backend = "none";
+  describe_dns(world, status);
   status.ipv6 = "untouched";
   if (world.observation) {
     status.ownership = world.observation->ownership;
@@ -250,7 +296,6 @@ Status describe_facts(const World& world) {
   }
   status.ipv6 = carries(world, Family::ipv6) ? "tunnelled" : "refused";
   status.transport = transport_words(world);
-  status.resolvers = tunnel_resolvers(world);
   if (world.trusted) {
     status.tunnel = tunnel_status(world);
   }
@@ -258,6 +303,7 @@ Status describe_facts(const World& world) {
     explain_kernel(world, status.reasons);
     explain_servers(world, status.reasons);
     explain_tunnel(world, status.reasons);
+    explain_dns(world, status.reasons);
   }
   return status;
 }

@@ -1,6 +1,8 @@
 #include "killswitch/decide/facts.hpp"
 
+#include <fmt/format.h>
 #include <algorithm>
+#include <array>
 
 namespace killswitch::decide {
 namespace {
@@ -143,12 +145,89 @@ std::vector<std::uint32_t> transport_users(const World& world) {
   return users;
 }
 
-std::vector<IpAddress> tunnel_resolvers(const World& world) {
-  if (!world.trusted) {
-    return {};
+namespace {
+
+bool is_on_subnet_of(const IpAddress& address, const std::vector<InterfaceAddress>& held) {
+  return std::any_of(held.begin(), held.end(),
+                     [&](const InterfaceAddress& entry) { return network_of(entry).contains(address); });
+}
+
+bool has_family(const std::vector<InterfaceAddress>& held, Family family) {
+  return std::any_of(held.begin(), held.end(), [&](const auto& entry) { return entry.address.family == family; });
+}
+
+bool is_loopback(const IpAddress& address) {
+  return address.family == Family::ipv4
+             ? address.bytes[0] == 127
+             : address == make_ip_address(Family::ipv6,
+                                          std::array<std::uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
+}
+
+bool is_link_local(const IpAddress& address) {
+  const auto& bytes = address.bytes;
+  return address.family == Family::ipv4 ? bytes[0] == 169 && bytes[1] == 254
+                                        : bytes[0] == 0xfe && (bytes[1] & 0xc0U) == 0x80;
+}
+
+/// Why `resolver` cannot be asked through the tunnel; empty: it can.
+std::string out_of_reach(const IpAddress& resolver, const World& world) {
+  const auto& tunnel = *world.trusted;
+  const auto text = to_string(resolver);
+  if (is_loopback(resolver)) {
+    return text + " is this machine itself";
   }
-  const auto& pushed = world.trusted->report.resolvers;
-  auto resolvers = pushed.empty() ? world.settings.policy.tunnel_resolvers : pushed;
+  if (!has_family(tunnel.report.addresses, resolver.family)) {
+    return fmt::format("{} is out of the tunnel's reach: the tunnel has no {} address", text,
+                       resolver.family == Family::ipv4 ? "IPv4" : "IPv6");
+  }
+  if (is_on_subnet_of(resolver, tunnel.report.addresses)) {
+    return "";
+  }
+  if (is_link_local(resolver)) {
+    return text + " is out of the tunnel's reach: a link-local address is on no link of the tunnel";
+  }
+  if (!is_private(Prefix{resolver, static_cast<std::uint8_t>(8 * resolver.size())})) {
+    return "";
+  }
+  for (const auto& [index, link] : world.links) {
+    if (index != tunnel.index && is_on_subnet_of(resolver, link.addresses)) {
+      return fmt::format(
+          "{} is out of the tunnel's reach: it is on the network of {}, as an access point's own resolver is", text,
+          link.name);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+Resolvers judge_resolvers(const World& world) {
+  Resolvers resolvers;
+  if (!world.trusted) {
+    return resolvers;
+  }
+  const auto take = [&](const std::vector<IpAddress>& candidates) {
+    for (const auto& candidate : candidates) {
+      auto& accepted = resolvers.accepted;
+      if (std::find(accepted.begin(), accepted.end(), candidate) != accepted.end()) {
+        continue;
+      }
+      if (auto reason = out_of_reach(candidate, world); reason.empty()) {
+        accepted.push_back(candidate);
+      } else {
+        resolvers.refused.push_back(std::move(reason));
+      }
+    }
+  };
+  take(world.trusted->report.resolvers);
+  if (resolvers.accepted.empty()) {
+    take(world.settings.policy.tunnel_resolvers);
+  }
+  return resolvers;
+}
+
+std::vector<IpAddress> tunnel_resolvers(const World& world) {
+  auto resolvers = judge_resolvers(world).accepted;
   sort_unique(resolvers);
   return resolvers;
 }

@@ -157,6 +157,12 @@ struct Stepper {
     world.violations = event.violations;
   }
 
+  void on(const DnsFound& event) { on_dns(world, event, effects); }
+  void on(const DnsEngaged& event) { on_dns(world, event, effects); }
+  void on(const DnsApplied& event) { on_dns(world, event, effects); }
+  void on(const DnsRestored& event) { on_dns(world, event, effects); }
+  void on(const DnsRetryDue& event) { on_dns(world, event, effects); }
+
   void on(const StateSaved& /*event*/) { world.state_error.clear(); }
 
   void on(const StateSaveFailed& event) {
@@ -250,6 +256,7 @@ std::vector<Effect> step(World& world, const Event& event, std::chrono::sys_seco
   Stepper stepper{world, now, {}};
   std::visit([&](const auto& particular) { stepper.on(particular); }, event);
   renew_trust(world, stepper.effects);
+  renew_dns(world, now, stepper.effects);
   release_holds(world, stepper.effects);
   return std::move(stepper.effects);
 }

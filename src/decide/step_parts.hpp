@@ -1,4 +1,4 @@
-// Parts of `step`: what OpenVPN says, what is asked for, and the trial. Private to this folder.
+// Parts of `step`: what OpenVPN says, what is asked for, the trial, tampering and names. Private to this folder.
 #pragma once
 
 #include "killswitch/model/effect.hpp"
@@ -31,5 +31,12 @@ void on_tampering(model::World& world, const model::RulesetTouched& event, std::
 /// The kernel was read: what others did is made good, or seen only now.
 void on_observed(model::World& world, const model::FirewallObserved& event, std::chrono::sys_seconds now,
                  Effects& effects);
+void on_dns(model::World& world, const model::DnsFound& event, Effects& effects);
+void on_dns(model::World& world, const model::DnsEngaged& event, Effects& effects);
+void on_dns(model::World& world, const model::DnsApplied& event, Effects& effects);
+void on_dns(model::World& world, const model::DnsRestored& event, Effects& effects);
+void on_dns(model::World& world, const model::DnsRetryDue& event, Effects& effects);
+/// Names follow from the facts as trust does.
+void renew_dns(model::World& world, std::chrono::sys_seconds now, Effects& effects);
 
 }  // namespace killswitch::decide

@@ -133,15 +133,37 @@ Result<EventSource> EventLoop::watch_signal(int signal_number, Callback callback
   return EventSource{std::move(registration)};
 }
 
-Result<EventSource> EventLoop::watch_directory(const char* path, std::function<void(const char*)> callback) {
+namespace {
+
+Result<std::shared_ptr<void>> watch_inotify(sd_event* event, const char* path, std::uint32_t mask,
+                                            DirectoryCallback callback) {
   auto registration = std::make_shared<Registration<DirectoryCallback>>(std::move(callback));
-  const int error =
-      sd_event_add_inotify(event_.get(), &registration->source, path,
-                           IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE | IN_ONLYDIR, on_directory, registration.get());
+  const int error = sd_event_add_inotify(event, &registration->source, path, mask, on_directory, registration.get());
   if (error < 0) {
-    return failed(error, "event loop: watch a directory");
+    return failed(error, "event loop: watch a file or directory");
   }
-  return EventSource{std::move(registration)};
+  return std::shared_ptr<void>{std::move(registration)};
+}
+
+}  // namespace
+
+Result<EventSource> EventLoop::watch_directory(const char* path, std::function<void(const char*)> callback) {
+  auto hold =
+      watch_inotify(event_.get(), path, IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE | IN_ONLYDIR, std::move(callback));
+  if (!hold) {
+    return fail(hold.error());
+  }
+  return EventSource{std::move(*hold)};
+}
+
+Result<EventSource> EventLoop::watch_path(const char* path, std::function<void(const char*)> callback) {
+  auto hold = watch_inotify(event_.get(), path,
+                            IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB,
+                            std::move(callback));
+  if (!hold) {
+    return fail(hold.error());
+  }
+  return EventSource{std::move(*hold)};
 }
 
 Result<EventSource> EventLoop::watch_child(int pid, std::function<void(int)> callback) {

@@ -76,14 +76,15 @@ Result<std::string> read_file(const std::string& path, std::size_t limit) {
   }
 }
 
-Outcome replace_file(const std::string& path, std::string_view content, mode_t mode) {
+Outcome replace_file(const std::string& path, std::string_view content, mode_t mode, Durability durability) {
   std::string temporary = path + ".XXXXXX";
   const Fd fd{::mkostemp(temporary.data(), O_CLOEXEC)};
   if (!fd) {
     return fail(errno, fmt::format("write beside {}", path));
   }
   Outcome outcome = write_all(fd.get(), content, temporary);
-  if (outcome && (::fchmod(fd.get(), mode) != 0 || ::fsync(fd.get()) != 0)) {
+  const bool synced = durability == Durability::synced;
+  if (outcome && (::fchmod(fd.get(), mode) != 0 || (synced && ::fsync(fd.get()) != 0))) {
     outcome = fail(errno, fmt::format("sync {}", temporary));
   }
   if (outcome && ::rename(temporary.c_str(), path.c_str()) != 0) {
@@ -93,7 +94,7 @@ Outcome replace_file(const std::string& path, std::string_view content, mode_t m
     ::unlink(temporary.c_str());
     return outcome;
   }
-  return sync_directory(directory_of(path));
+  return synced ? sync_directory(directory_of(path)) : done();
 }
 
 Outcome ensure_directory(const std::string& path, mode_t mode) {

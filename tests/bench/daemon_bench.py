@@ -35,7 +35,7 @@ from lab.laptop import Laptop  # noqa: E402
 from lab.node import Node  # noqa: E402
 from lab.topology import Lab  # noqa: E402
 from lab.waiting import LabError, until  # noqa: E402
-from user_side import BusClient, ScriptedOpenVpn  # noqa: E402
+from user_side import BusClient, ResolvConf, ScriptedOpenVpn  # noqa: E402
 
 
 @dataclass
@@ -86,6 +86,7 @@ class Bench:
         self._commits = watch_commits(self._laptop.node)
         before = memory(self._daemon.pid)
         self._measure_announcements()
+        self._measure_names()
         self._laptop.connect()
         self._measure_links()
         self._measure_status()
@@ -123,6 +124,30 @@ class Bench:
         openvpn.close()
         self.figures.append(_quantiles("OpenVPN: tunnel up → in force", "µs", up))
         self.figures.append(_quantiles("OpenVPN: tunnel down → in force", "µs", down))
+
+    def _measure_names(self) -> None:
+        """resolv.conf: right after OpenVPN is connected, and right again after another program's write."""
+        names = ResolvConf(a.TUNNEL_DNS)
+        openvpn = ScriptedOpenVpn(self._laptop.node)
+        connected, undone = [], []
+        for _ in range(min(self._rounds, 50)):
+            self._laptop.killswitch("disable")
+            until("resolv.conf is given back", lambda: not names.is_right())
+            self._laptop.enable()
+            until("the daemon listens to OpenVPN", lambda: self._laptop.status()["state"] == "connecting")
+            openvpn.announce_up()
+            connected.append(_timed(names.until_right))
+            openvpn.announce_down()
+        openvpn.announce_up()
+        until("names are confirmed", lambda: self._laptop.status()["state"] == "protected")
+        for _ in range(self._rounds):
+            time.sleep(0.02)  # fewer a second than the daemon's limit
+            names.overwrite(a.AP)
+            undone.append(_timed(names.until_right))
+        openvpn.announce_down()
+        openvpn.close()
+        self.figures.append(_quantiles("OpenVPN: connected → resolv.conf", "µs", connected, 10_000.0))
+        self.figures.append(_quantiles("foreign write → undone", "µs", undone, 5_000.0))
 
     def _measure_links(self) -> None:
         """A link comes or goes, from the kernel's notification on; the request itself waits in another thread."""

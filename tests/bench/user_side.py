@@ -4,9 +4,11 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 
 from lab.node import Node
+from lab.waiting import LabError
 
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _TRANSCRIPT = Path(__file__).resolve().parent.parent / "data" / "management" / "connect-dual-stack.txt"
@@ -59,6 +61,38 @@ class ScriptedOpenVpn:
 
 def _lines(lines: list[str]) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+class ResolvConf:
+    """/etc/resolv.conf, as a program that reads it again and again sees it."""
+
+    def __init__(self, resolver: str) -> None:
+        """@param resolver the only one that it should name"""
+        self._path = "/etc/resolv.conf"
+        self._resolver = resolver.encode()
+
+    def is_right(self) -> bool:
+        """Whether it names the resolver and no other."""
+        try:
+            with open(self._path, "rb") as file:
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return False
+        return [line[11:] for line in lines if line.startswith(b"nameserver ")] == [self._resolver]
+
+    def until_right(self, seconds: float = 5.0) -> None:
+        """Reads it until it is."""
+        deadline = time.perf_counter() + seconds
+        while not self.is_right():
+            if time.perf_counter() > deadline:
+                raise LabError("resolv.conf does not name the tunnel's resolver")
+
+    def overwrite(self, resolver: str) -> None:
+        """What another program does to it."""
+        beside = self._path + ".other"
+        with open(beside, "w", encoding="ascii") as file:
+            file.write(f"nameserver {resolver}\n")
+        os.rename(beside, self._path)
 
 
 class BusClient:

@@ -91,12 +91,15 @@ def main() -> int:
     binaries = arguments.bin_dir.resolve()
     if arguments.case == "shell":
         return sandbox.run(lambda: shell(binaries), terminal=True)
+    case = CASES[arguments.case]
     try:
-        _load_modules(CASES[arguments.case].modules)
+        _load_modules(case.modules)
     except LabError as error:
-        print(f"lab: {arguments.case}: FAILED: {error}")
+        print(f"lab: {case.name}: FAILED: {error}")
         return 1
-    return sandbox.run(lambda: run_case(CASES[arguments.case], binaries, arguments.long))
+    if case.packages:
+        subprocess.run([str(Path(__file__).resolve().parent / "fetch_packages.sh")], check=True)
+    return sandbox.run(lambda: run_case(case, binaries, arguments.long), packages=case.packages)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,16 @@ inline model::PinnedRemote pinned(const char* host, std::optional<model::Family>
   return remote;
 }
 
+/// resolv.conf as a plain file that names `server`; neither NetworkManager nor systemd-resolved runs.
+inline model::DnsFacts plain_resolv_conf(const std::string& server) {
+  model::DnsFacts facts;
+  facts.resolv_conf.file.kind = model::FileCopy::Kind::regular;
+  facts.resolv_conf.file.content = "nameserver " + server + "\n";
+  facts.resolv_conf.file.mode = 0644;
+  facts.resolv_conf.real_path = model::resolv_conf_path;
+  return facts;
+}
+
 /// Enabled with a profile of two remotes of one name; OpenVPN does not run.
 inline model::World laptop_blocked() {
   model::World world;
@@ -58,6 +68,7 @@ inline model::World laptop_blocked() {
   world.links[guest] = link(guest, "veth0", "veth");
   world.links[guest].master = bridge;
   world.kernel = {true, true, true, true};
+  world.dns.facts = plain_resolv_conf("192.168.255.1");  // of an earlier tunnel; tests of names say otherwise
   return world;
 }
 
@@ -87,7 +98,7 @@ inline model::World laptop_connecting() {
   return world;
 }
 
-/// The tunnel stands.
+/// The tunnel stands, and names are asked for in it.
 inline model::World laptop_protected() {
   auto world = laptop_connecting();
   world.peers[{1}].state = "CONNECTED";
@@ -99,6 +110,9 @@ inline model::World laptop_protected() {
   verified.present = true;
   verified.ownership = model::Ownership::owner_persist;
   world.observation = verified;
+  world.dns.setup = model::DnsSetup{{model::DnsBackend::file}, tunnel, {ip("192.168.255.1")}, {}};
+  world.dns.engaged = true;
+  world.dns.was_confirmed = true;
   return world;
 }
 

@@ -49,6 +49,9 @@ Status protected_status() {
   status.resolvers = {address("192.168.255.1")};
   status.dns_backend = "networkmanager";
   status.dns_applied = true;
+  status.search_domains = {"example.test"};
+  status.dns_reasons = {"NetworkManager writes resolv.conf"};
+  status.dns_foreign_writes = 2;
   status.ipv6 = "tunnelled";
   status.blocked = {{"dns", {3, 210}}, {"impostor", {1, 60}}, {"ipv6", {0, 0}}};
   status.ownership = Ownership::owner_persist;
@@ -132,7 +135,14 @@ TEST_CASE("status: the JSON of the contract") {
     "servers": [
       "192.168.255.1"
     ],
-    "applied": true
+    "applied": true,
+    "search_domains": [
+      "example.test"
+    ],
+    "reasons": [
+      "NetworkManager writes resolv.conf"
+    ],
+    "foreign_writes": 2
   },
   "ipv6": "tunnelled",
   "blocked": {
@@ -281,7 +291,7 @@ TEST_CASE("status: text for people") {
   tunnel     tun0, up, 192.168.255.2/24
   server     vpn.example.org = 198.51.100.49:1194/udp
   transport  mark 0x6b73
-  dns        192.168.255.1 (networkmanager)
+  dns        192.168.255.1 (networkmanager, 2 foreign writes undone)
   ipv6       tunnelled
   kernel     rules verified, owned and persistent
   refused    4 packets: dns 3, impostor 1

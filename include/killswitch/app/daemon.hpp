@@ -4,6 +4,7 @@
 #pragma once
 
 #include "killswitch/app/paths.hpp"
+#include "killswitch/enforce/dns.hpp"
 #include "killswitch/enforce/firewall.hpp"
 #include "killswitch/model/effect.hpp"
 #include "killswitch/model/event.hpp"
@@ -12,6 +13,7 @@
 #include "killswitch/os/event_loop.hpp"
 #include "killswitch/os/service_manager.hpp"
 #include "killswitch/sense/ask_password.hpp"
+#include "killswitch/sense/dns.hpp"
 #include "killswitch/sense/links.hpp"
 #include "killswitch/sense/openvpn.hpp"
 #include "killswitch/sense/ruleset_watch.hpp"
@@ -69,6 +71,12 @@ private:
   void ask_password(const model::AskPassword& request);
   void ask_secret(const model::AskPassword& request);
 
+  // Names (daemon_names.cpp).
+  void start_names();
+  void use_bus_for_names(os::Bus* bus);
+  void on_names(model::Event event);
+  void retry_names_later();
+
   // Requests.
   void watch_state_file();
   void start_openvpn_sensor();
@@ -106,6 +114,8 @@ private:
   bool adopting_{false};  ///< connections that open now were kept by the service manager
   std::optional<sense::AskPassword> questions_;
   std::optional<os::Bus> bus_;
+  std::optional<sense::DnsSensor> names_;  // after the bus, which it listens to
+  std::optional<enforce::Dns> dns_;
   std::optional<serve::Manager> manager_;
   std::optional<sense::SuspendWatch> suspend_;
   std::vector<os::EventSource> sources_;
@@ -114,6 +124,7 @@ private:
   os::EventSource save_retry_;
   os::EventSource bus_retry_;
   int bus_attempts_{0};      ///< since there was a bus
+  os::EventSource names_retry_;
   std::string bus_problem_;  ///< said in the journal already
 };
 

@@ -16,6 +16,8 @@ struct Paths {
   [[nodiscard]] std::string enabled_marker() const { return configuration_directory + "/enabled"; }
   /// There once the early lock of this boot was verified in the kernel.
   [[nodiscard]] std::string boot_lock_file() const { return runtime_directory + "/boot-lock"; }
+  /// What was changed about names, and what was there before.
+  [[nodiscard]] std::string dns_journal() const { return state_directory + "/dns.json"; }
   [[nodiscard]] std::string lock_file() const { return runtime_directory + "/killswitchd.lock"; }
   [[nodiscard]] std::string management_socket() const { return runtime_directory + "/openvpn.sock"; }
 };

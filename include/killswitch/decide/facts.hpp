@@ -35,7 +35,14 @@ namespace killswitch::decide {
 /// The uids whose packets count as OpenVPN's besides marked ones, sorted; empty: the mark alone counts.
 [[nodiscard]] std::vector<std::uint32_t> transport_users(const model::World& world);
 
-/// The only resolvers that may be asked in the tunnel, sorted: those that the server pushed, else the policy's.
+/// The resolvers of the tunnel: those that the server pushed and that can be reached there, else the policy's.
+struct Resolvers {
+  std::vector<model::IpAddress> accepted;  ///< in the order in which they are to be asked
+  std::vector<std::string> refused;        ///< pushed ones that are of no use, each with the reason
+};
+[[nodiscard]] Resolvers judge_resolvers(const model::World& world);
+
+/// The accepted ones, sorted: the only ones that may be asked in the tunnel.
 [[nodiscard]] std::vector<model::IpAddress> tunnel_resolvers(const model::World& world);
 
 /// A management peer that OpenVPN itself opened: it runs with our snippet, so its packets carry our mark.

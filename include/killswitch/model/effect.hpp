@@ -2,6 +2,7 @@
 // that belongs to them is in the kernel: tighten first, loosen last.
 #pragma once
 
+#include "killswitch/model/dns.hpp"
 #include "killswitch/model/endpoint.hpp"
 #include "killswitch/model/management.hpp"
 
@@ -44,12 +45,19 @@ struct SaveState {};
 struct WakeForTrial {
   std::chrono::seconds after{};
 };
+/// Names are to be asked for as `setup` says; what was there before is kept first.
+struct ApplyDns {
+  DnsSetup setup;
+  DnsFacts before;
+};
+/// What was there before is put back.
+struct RestoreDns {};
 struct LogLine {
   enum class Level : std::uint8_t { info, warning, error } level{Level::info};
   std::string text;
 };
 
 using Effect = std::variant<SubscribeManagement, ReleaseHold, UseRemote, AcceptRemote, SkipRemote, RestartOpenVpn,
-                            AskPassword, SendChannelPassword, SaveState, WakeForTrial, LogLine>;
+                            AskPassword, SendChannelPassword, SaveState, WakeForTrial, ApplyDns, RestoreDns, LogLine>;
 
 }  // namespace killswitch::model

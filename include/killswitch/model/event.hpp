@@ -1,6 +1,7 @@
 // Everything that can happen to the daemon. Events only change facts; see decide/step.
 #pragma once
 
+#include "killswitch/model/dns.hpp"
 #include "killswitch/model/kernel.hpp"
 #include "killswitch/model/link.hpp"
 #include "killswitch/model/management.hpp"
@@ -120,11 +121,36 @@ struct StateUnreadable {
   Error error;
 };
 
+/// Everything about names was looked at.
+struct DnsFound {
+  DnsFacts facts;
+};
+/// A journal of an earlier run: what it names is still in force.
+struct DnsEngaged {
+  DnsSetup setup;
+};
+struct DnsFailure {
+  DnsBackend backend{DnsBackend::file};
+  std::string reason;
+  bool operator==(const DnsFailure&) const = default;
+};
+/// Every backend was told; whether it holds is what DnsFound says.
+struct DnsApplied {
+  DnsSetup setup;
+  std::vector<DnsFailure> failures;
+};
+/// What was there before is there again, unless `error` says what is still to be given back.
+struct DnsRestored {
+  std::string error;
+};
+/// It is time to try again what did not work.
+struct DnsRetryDue {};
+
 using Event =
     std::variant<LinksListed, LinkChanged, LinkRemoved, AddressAdded, AddressRemoved, RouteAdded, RouteRemoved,
                  LinksUnknown, ManagementOpened, ManagementClosed, ManagementReceived, EnableRequested,
                  DisableRequested, TrialConfirmed, TrialTime, SwitchedOffAtBoot, KernelProbed, FirewallObserved,
                  FirewallFailed, RulesetRefused, StateSaved, StateSaveFailed, StateUnreadable, RulesetTouched,
-                 RulesetUnknown, Resumed>;
+                 RulesetUnknown, Resumed, DnsFound, DnsEngaged, DnsApplied, DnsRestored, DnsRetryDue>;
 
 }  // namespace killswitch::model

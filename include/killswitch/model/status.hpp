@@ -48,8 +48,11 @@ struct Status {
   std::vector<PinnedRemote> servers;
   std::string transport;             ///< how OpenVPN's own packets are recognised, in words
   std::vector<IpAddress> resolvers;  ///< the only ones that may be asked in the tunnel
-  std::string dns_backend;           ///< "none": resolv.conf is not managed
-  bool dns_applied{false};
+  std::string dns_backend;           ///< who is told of them, joined by '+'; "none": resolv.conf is not managed
+  bool dns_applied{false};           ///< names were seen to be asked for there and nowhere else
+  std::vector<std::string> search_domains;
+  std::vector<std::string> dns_reasons;         ///< why this backend, which resolvers were refused, what does not hold
+  std::uint64_t dns_foreign_writes{0};          ///< changes by other programs that were undone
   std::string ipv6;                             ///< "tunnelled" or "refused"
   std::map<std::string, CounterValue> blocked;  ///< by class: dns, ipv6, lan, forwarded, inbound, other, impostor
   Ownership ownership{Ownership::none};

@@ -1,6 +1,7 @@
 // The facts that the daemon knows. `decide::compile` and `decide::describe` see nothing else.
 #pragma once
 
+#include "killswitch/model/dns.hpp"
 #include "killswitch/model/kernel.hpp"
 #include "killswitch/model/link.hpp"
 #include "killswitch/model/management.hpp"
@@ -44,6 +45,8 @@ struct World {
   std::optional<TunnelReport> report;                ///< what OpenVPN announced last and did not take back
   std::optional<TrustedTunnel> trusted;  ///< `report` matched with a link; renewed by decide::step after every event
   std::vector<Endpoint> learned;         ///< numeric remotes that OpenVPN named over the root-only socket
+
+  DnsWorld dns;
 
   KernelFeatures kernel;
   std::optional<Observation> observation;  ///< nothing: the kernel was not read since the last change

@@ -45,6 +45,9 @@ public:
   [[nodiscard]] Result<EventSource> watch_signal(int signal_number, Callback callback);
   /// inotify on one directory: file names that were closed after writing, moved in or deleted.
   [[nodiscard]] Result<EventSource> watch_directory(const char* path, std::function<void(const char* name)> callback);
+  /// inotify on a directory or a file: whatever may change which file a name leads to, or what is in it. `name` is
+  /// empty for the thing itself.
+  [[nodiscard]] Result<EventSource> watch_path(const char* path, std::function<void(const char* name)> callback);
   /// A child of this process ended.
   [[nodiscard]] Result<EventSource> watch_child(int pid, std::function<void(int exit_status)> callback);
   /// After every round of callbacks, before the loop sleeps again.

@@ -12,6 +12,8 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
+MS_RDONLY = 0x1
+MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
@@ -41,6 +43,11 @@ def mount(source: str | None, target: str, kind: str | None, flags: int = 0, dat
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
     result = _libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
     _check(result, f"mount {kind or 'bind'} on {target}")
+
+
+def umount(target: str) -> None:
+    """umount(2)."""
+    _check(_libc.umount(os.fsencode(target)), f"umount {target}")
 
 
 def sethostname(name: str) -> None:

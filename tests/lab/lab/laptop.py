@@ -124,13 +124,14 @@ class Laptop:
 
     # -- the kill switch -----------------------------------------------------------------------------------------
 
-    def start_bus(self) -> Process:
-        """A system bus of the laptop's own, on which root may own the kill switch's name."""
+    def start_bus(self, *policies: Path) -> Process:
+        """A system bus of the laptop's own: with the kill switch's policy, and those of other services."""
         Path("/run/dbus/system_bus_socket").unlink(missing_ok=True)
         config = STORAGE / "bus.conf"
         BUS_POLICIES.mkdir(exist_ok=True)
-        own = _PROJECT / "packaging" / "dbus" / "org.killswitch1.conf"
-        config.write_text(_BUS.format(policy=own, others=BUS_POLICIES))
+        files = (_PROJECT / "packaging" / "dbus" / "org.killswitch1.conf", *policies)
+        includes = "\n".join(f"  <include>{file}</include>" for file in files)
+        config.write_text(_BUS.format(policies=includes, others=BUS_POLICIES))
         bus = self.node.start("dbus-daemon", ["dbus-daemon", f"--config-file={config}", "--nofork"])
         until("the system bus is there", Path("/run/dbus/system_bus_socket").exists)
         return bus
@@ -293,7 +294,7 @@ _BUS = """\
     <allow receive_type="error"/>
     <allow receive_type="signal"/>
   </policy>
-  <include>{policy}</include>
+{policies}
   <includedir>{others}</includedir>
 </busconfig>
 """

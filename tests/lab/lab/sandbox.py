@@ -17,12 +17,17 @@ from . import kernel
 STORAGE = Path("/run/lab")
 """The laboratory's own files: logs, keys, sockets. On a tmpfs that only the laboratory sees."""
 
+PACKAGES = Path(__file__).resolve().parents[3] / "build" / "lab-packages"
+"""Where fetch_packages.sh puts programs that must not be installed on this machine."""
+
 _WRITABLE = ("/etc", "/var", "/usr")
 """Directories of the machine that programs may write to; what they write stays in the laboratory."""
 
 
-def run(main: Callable[[], int], terminal: bool = False) -> int:
+def run(main: Callable[[], int], terminal: bool = False, packages: bool = False) -> int:
     """Runs `main` in a world of its own and returns its exit status.
+
+    @param packages with the programs of fetch_packages.sh, as if they were installed
 
     @param terminal keep the terminal, for an interactive shell; else Ctrl-C reaches only the process outside, which
                     then ends the whole world at once
@@ -38,7 +43,7 @@ def run(main: Callable[[], int], terminal: bool = False) -> int:
     if child == 0:
         if not terminal:
             os.setsid()
-        os._exit(_first_process(main))
+        os._exit(_first_process(main, PACKAGES / "root" if packages else None))
     return _wait_for(child, terminal)
 
 
@@ -68,12 +73,12 @@ def _wait_for(child: int, terminal: bool) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _first_process(main: Callable[[], int]) -> int:
+def _first_process(main: Callable[[], int], packages: Path | None) -> int:
     """Sets the world up, runs `main`, and turns whatever happens into an exit status."""
     kernel.die_with_parent(signal.SIGKILL)
     status = 1
     try:
-        _make_filesystem()
+        _make_filesystem(packages)
         kernel.sethostname("laptop")
         status = main()
     except Exception:  # process 1 must end with a status, not with a Python shutdown that waits for threads
@@ -83,7 +88,7 @@ def _first_process(main: Callable[[], int]) -> int:
     return status
 
 
-def _make_filesystem() -> None:
+def _make_filesystem(packages: Path | None) -> None:
     """A private /proc and /run, and copy-on-write layers over the directories that are written to."""
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("proc", "/proc", "proc")
@@ -93,6 +98,7 @@ def _make_filesystem() -> None:
         upper, work = layer / "upper", layer / "work"
         upper.mkdir(parents=True)
         work.mkdir()
-        kernel.mount("overlay", directory, "overlay", data=f"lowerdir={directory},upperdir={upper},workdir={work}")
+        lower = directory if packages is None else f"{packages}{directory}:{directory}"
+        kernel.mount("overlay", directory, "overlay", data=f"lowerdir={lower},upperdir={upper},workdir={work}")
     for directory in (STORAGE / "log", Path("/run/netns"), Path("/run/dbus"), Path("/run/lock")):
         directory.mkdir(parents=True, exist_ok=True)

@@ -27,8 +27,8 @@ class Lab:
     def __init__(self, ipv6: bool = True) -> None:
         self.ipv6 = ipv6
         self.vpn_server: Process | None = None
-        self._access_point: Process | None = None
-        self._tunnel_dns: Process | None = None
+        self.ap_dns: Process | None = None
+        self.tunnel_dns: Process | None = None
         keys = threading.Thread(target=pki.make, args=(STORAGE / "pki",))
         keys.start()
         self.internet, self.ap, self.vpn, self.laptop = (Node(name) for name in ("internet", "ap", "vpn", "laptop"))
@@ -106,11 +106,11 @@ class Lab:
         @param pool dnsmasq's options about the addresses that it hands out, and what it tells with them
         @param prefix6 what it advertises
         """
-        if self._access_point is not None:
-            self._access_point.kill()
+        if self.ap_dns is not None:
+            self.ap_dns.kill()
         network = prefix6.split("/")[0]
         advertise = ["--enable-ra", f"--dhcp-range={network},ra-only", "--ra-param=wlan0,high,10,1800"]
-        self._access_point = self._dnsmasq(
+        self.ap_dns = self._dnsmasq(
             self.ap,
             "wlan0",
             *(pool or ("--dhcp-range=192.168.43.100,192.168.43.199,2m", f"--dhcp-leasefile={STORAGE}/leases")),
@@ -152,8 +152,8 @@ class Lab:
         profile.write_text(_server_profile(STORAGE / "pki", tunnel6))
         self.vpn_server = self.vpn.start("openvpn-server", ["openvpn", "--config", str(profile)])
         self.vpn_server.wait_for("Initialization Sequence Completed")
-        if self._tunnel_dns is None:  # it stays when the server goes, and follows the interface
-            self._tunnel_dns = self._dnsmasq(self.vpn, "tun0", f"--address=/{a.WHO}/{a.WHO_TUNNEL}")
+        if self.tunnel_dns is None:  # it stays when the server goes, and follows the interface
+            self.tunnel_dns = self._dnsmasq(self.vpn, "tun0", f"--address=/{a.WHO}/{a.WHO_TUNNEL}")
 
     def stop_vpn_server(self) -> None:
         """The server is gone at once, without a word to its clients."""

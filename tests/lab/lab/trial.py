@@ -127,6 +127,7 @@ class Case:
     ipv6: bool
     vm: bool
     modules: tuple[str, ...]
+    packages: bool
     text: str
 
 
@@ -134,16 +135,18 @@ CASES: dict[str, Case] = {}
 
 
 def case(
-    name: str, ipv6: bool = True, vm: bool = False, modules: Sequence[str] = ()
+    name: str, ipv6: bool = True, vm: bool = False, modules: Sequence[str] = (), packages: bool = False
 ) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
     """Registers a function as a case; its docstring says what is shown.
 
     @param vm       it is for the kernels of tests/vm
     @param modules  modules of the kernel that it needs
+    @param packages it needs the programs of fetch_packages.sh
     """
 
     def register(function: Callable[[Trial], None]) -> Callable[[Trial], None]:
-        CASES[name] = Case(name, function, ipv6, vm, tuple(modules), (function.__doc__ or "").strip().split("\n")[0])
+        text = (function.__doc__ or "").strip().split("\n")[0]
+        CASES[name] = Case(name, function, ipv6, vm, tuple(modules), packages, text)
         return function
 
     return register

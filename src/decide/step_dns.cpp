@@ -1,0 +1,154 @@
+// The part of `step` that deals with names: what is found is compared with what is wanted after every event, and a
+// difference is an effect. A foreign write is nothing but such a difference.
+#include "killswitch/decide/dns_owner.hpp"
+#include "step_parts.hpp"
+
+#include <fmt/format.h>
+#include <algorithm>
+
+namespace killswitch::decide {
+namespace {
+
+using namespace model;
+using Activity = DnsWorld::Activity;
+
+/// Services that come, go or change their manner may do better than before.
+bool services_changed(const DnsFacts& before, const DnsFacts& now) {
+  const auto manner = [](const DnsFacts& facts) {
+    return facts.networkmanager ? facts.networkmanager->mode + "/" + facts.networkmanager->rc_manager : std::string{};
+  };
+  return before.resolved.has_value() != now.resolved.has_value() || manner(before) != manner(now);
+}
+
+void ask(DnsWorld& dns, Effects& effects) {
+  dns.activity = Activity::applying;
+  dns.engaged = true;
+  effects.push_back(ApplyDns{*dns.setup, *dns.facts});
+}
+
+void give_up_on(DnsWorld& dns, DnsBackend backend) {
+  if (backend != DnsBackend::file && std::find(dns.unfit.begin(), dns.unfit.end(), backend) == dns.unfit.end()) {
+    dns.unfit.push_back(backend);
+  }
+}
+
+/// What was done has no effect: another way is looked for, else it is tried again later.
+void draw_conclusions(DnsWorld& dns, const DnsApplied& event) {
+  dns.error.clear();
+  for (const auto& failure : event.failures) {
+    dns.error = fmt::format("{}: {}", to_string(failure.backend), failure.reason);
+    give_up_on(dns, failure.backend);
+  }
+  if (!dns.facts || dns_difference(*dns.facts, *dns.setup).empty()) {
+    return;
+  }
+  if (event.failures.empty()) {
+    const auto& told = dns.setup->backends;
+    const bool by_manager = std::find(told.begin(), told.end(), DnsBackend::networkmanager) != told.end();
+    DnsSetup manager_alone = *dns.setup;
+    manager_alone.backends = {DnsBackend::networkmanager};
+    if (by_manager && !dns_difference(*dns.facts, manager_alone).empty()) {
+      give_up_on(dns, DnsBackend::networkmanager);
+      return;
+    }
+  }
+  dns.stalled = true;
+}
+
+}  // namespace
+
+void on_dns(World& world, const DnsFound& event, Effects& /*effects*/) {
+  auto& dns = world.dns;
+  if (dns.facts == event.facts) {
+    return;
+  }
+  if (dns.facts && services_changed(*dns.facts, event.facts)) {
+    dns.unfit.clear();
+  }
+  dns.facts = event.facts;
+  dns.stalled = false;
+}
+
+void on_dns(World& world, const DnsEngaged& event, Effects& /*effects*/) {
+  world.dns.engaged = true;
+  if (world.enabled) {
+    world.dns.setup = event.setup;
+    world.dns.was_confirmed = true;  // what differs now was written while nobody looked
+  }
+}
+
+void on_dns(World& world, const DnsApplied& event, Effects& effects) {
+  auto& dns = world.dns;
+  if (dns.activity != Activity::applying || dns.setup != event.setup) {
+    return;  // something else is wanted meanwhile
+  }
+  dns.activity = Activity::idle;
+  const auto before = dns.error;
+  draw_conclusions(dns, event);
+  if (!dns.error.empty() && dns.error != before) {
+    effects.push_back(LogLine{LogLine::Level::warning, "names: " + dns.error});
+  }
+}
+
+void on_dns(World& world, const DnsRestored& event, Effects& effects) {
+  auto& dns = world.dns;
+  if (dns.activity != Activity::restoring) {
+    return;
+  }
+  dns.activity = Activity::idle;
+  dns.engaged = !event.error.empty();
+  dns.stalled = dns.engaged;
+  if (dns.error != event.error && !event.error.empty()) {
+    effects.push_back(LogLine{LogLine::Level::warning, "names are not all given back yet: " + event.error});
+  }
+  dns.error = event.error;
+}
+
+void on_dns(World& world, const DnsRetryDue& /*event*/, Effects& /*effects*/) {
+  world.dns.stalled = false;
+}
+
+void renew_dns(World& world, std::chrono::sys_seconds now, Effects& effects) {
+  auto& dns = world.dns;
+  if (!world.enabled) {
+    dns.setup.reset();
+    dns.was_confirmed = false;
+    if (dns.engaged && dns.activity != Activity::restoring && !dns.stalled) {
+      dns.activity = Activity::restoring;
+      effects.emplace_back(RestoreDns{});
+    }
+    return;
+  }
+  const auto wanted = wanted_dns(world);
+  if (!wanted) {
+    return;
+  }
+  if (dns.setup != wanted || dns.activity == Activity::restoring) {
+    const bool same_manner = dns.setup && dns.setup->servers == wanted->servers;
+    dns.was_confirmed = dns.was_confirmed && same_manner;
+    dns.setup = wanted;
+    dns.stalled = false;
+    if (dns_difference(*dns.facts, *dns.setup).empty() && dns.activity == Activity::idle && dns.engaged) {
+      return;
+    }
+    ask(dns, effects);
+    return;
+  }
+  if (dns.activity != Activity::idle) {
+    return;
+  }
+  if (dns_difference(*dns.facts, *dns.setup).empty()) {
+    dns.was_confirmed = true;
+    dns.error.clear();
+    return;
+  }
+  if (std::exchange(dns.was_confirmed, false)) {
+    ++dns.foreign_writes;
+    dns.last_foreign_write = now;
+  }
+  if (!dns.stalled) {
+    ask(dns, effects);
+  }
+}
+
+}  // namespace killswitch::decide

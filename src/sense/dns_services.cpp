@@ -1,0 +1,246 @@
+// The bus half of the DNS sensor.
+// @source org.freedesktop.NetworkManager.DnsManager(5), org.freedesktop.resolve1(5)
+#include "killswitch/sense/dns.hpp"
+
+#include <algorithm>
+
+namespace killswitch::sense {
+namespace {
+
+using namespace os;
+using model::GlobalDns;
+using model::IfIndex;
+using model::NetworkManagerDns;
+using model::ResolvedLink;
+
+constexpr std::chrono::milliseconds patience{2000};
+constexpr const char* networkmanager = "org.freedesktop.NetworkManager";
+constexpr const char* networkmanager_path = "/org/freedesktop/NetworkManager";
+constexpr const char* dns_manager = "org.freedesktop.NetworkManager.DnsManager";
+constexpr const char* dns_manager_path = "/org/freedesktop/NetworkManager/DnsManager";
+constexpr const char* resolved = "org.freedesktop.resolve1";
+constexpr const char* resolved_path = "/org/freedesktop/resolve1";
+constexpr const char* resolved_manager = "org.freedesktop.resolve1.Manager";
+constexpr const char* properties = "org.freedesktop.DBus.Properties";
+
+const BusValues* members(const BusValue& value) {
+  return std::get_if<BusValues>(&value.content);
+}
+
+const BusValue* inside(const BusValue& variant) {
+  const auto* content = members(variant);
+  return content != nullptr && content->size() == 1 ? &content->front() : nullptr;
+}
+
+/// The value behind `key` of an a{sv}.
+const BusValue* find(const BusValue& dictionary, std::string_view key) {
+  const auto* entries = members(dictionary);
+  if (entries == nullptr) {
+    return nullptr;
+  }
+  for (const auto& entry : *entries) {
+    const auto* pair = members(entry);
+    const auto* name =
+        pair != nullptr && pair->size() == 2 ? std::get_if<std::string>(&pair->front().content) : nullptr;
+    if (name != nullptr && *name == key) {
+      return inside(pair->back());
+    }
+  }
+  return nullptr;
+}
+
+std::string text_of(const BusValue* value) {
+  const auto* text = value != nullptr ? std::get_if<std::string>(&value->content) : nullptr;
+  return text != nullptr ? *text : std::string{};
+}
+
+std::vector<std::string> texts_of(const BusValue* value) {
+  std::vector<std::string> texts;
+  const auto* elements = value != nullptr ? members(*value) : nullptr;
+  if (elements != nullptr) {
+    for (const auto& element : *elements) {
+      texts.push_back(text_of(&element));
+    }
+  }
+  return texts;
+}
+
+GlobalDns global_of(const BusValue& value) {
+  GlobalDns global;
+  global.searches = texts_of(find(value, "searches"));
+  global.options = texts_of(find(value, "options"));
+  const auto* domains = find(value, "domains");
+  const auto* entries = domains != nullptr ? members(*domains) : nullptr;
+  if (entries == nullptr) {
+    return global;
+  }
+  for (const auto& entry : *entries) {
+    const auto* pair = members(entry);
+    const auto* content = pair != nullptr && pair->size() == 2 ? inside(pair->back()) : nullptr;
+    if (content != nullptr) {
+      auto& domain = global.domains[text_of(&pair->front())];
+      domain.servers = texts_of(find(*content, "servers"));
+      domain.options = texts_of(find(*content, "options"));
+    }
+  }
+  return global;
+}
+
+ResolvedLink& link_of(std::vector<ResolvedLink>& links, const BusValue& index) {
+  const auto* number = std::get_if<std::int32_t>(&index.content);
+  const IfIndex wanted{number != nullptr ? static_cast<std::uint32_t>(*number) : 0U};
+  const auto place = std::lower_bound(links.begin(), links.end(), wanted,
+                                      [](const ResolvedLink& link, IfIndex other) { return link.index < other; });
+  return place != links.end() && place->index == wanted ? *place : *links.insert(place, ResolvedLink{wanted, {}, {}});
+}
+
+/// a(iiay): interface, address family, address
+void add_servers(std::vector<ResolvedLink>& links, const BusValue& list) {
+  const auto* entries = members(list);
+  for (const auto& entry : entries != nullptr ? *entries : BusValues{}) {
+    const auto* fields = members(entry);
+    const auto* octets = fields != nullptr && fields->size() == 3 ? members(fields->at(2)) : nullptr;
+    std::vector<std::uint8_t> bytes;
+    for (const auto& octet : octets != nullptr ? *octets : BusValues{}) {
+      if (const auto* byte = std::get_if<std::uint8_t>(&octet.content)) {
+        bytes.push_back(*byte);
+      }
+    }
+    if (bytes.size() == 4 || bytes.size() == 16) {
+      const auto family = bytes.size() == 4 ? model::Family::ipv4 : model::Family::ipv6;
+      link_of(links, fields->front()).servers.push_back(model::make_ip_address(family, bytes));
+    }
+  }
+}
+
+/// a(isb): interface, name, routing only
+void add_domains(std::vector<ResolvedLink>& links, const BusValue& list) {
+  const auto* entries = members(list);
+  for (const auto& entry : entries != nullptr ? *entries : BusValues{}) {
+    const auto* fields = members(entry);
+    if (fields != nullptr && fields->size() == 3) {
+      const auto* routing = std::get_if<bool>(&fields->at(2).content);
+      link_of(links, fields->front()).domains.emplace_back(text_of(&fields->at(1)), routing != nullptr && *routing);
+    }
+  }
+}
+
+BusCall get(const char* service, const char* path, const char* interface, const char* name) {
+  return {.destination = service,
+          .path = path,
+          .interface = properties,
+          .member = "Get",
+          .arguments = {bus_string(interface), bus_string(name)},
+          .reply_signature = "v",
+          .timeout = patience};
+}
+
+}  // namespace
+
+/// One round of questions; answers that stay away are those of a service that is not there.
+struct DnsServices::Questions {
+  Answer answer;
+  NetworkManagerDns manager;
+  std::vector<ResolvedLink> links;
+  bool manager_there{true};
+  bool resolved_there{true};
+  unsigned open{0};
+
+  void close() {
+    if (--open == 0) {
+      answer(manager_there ? std::optional{std::move(manager)} : std::nullopt,
+             resolved_there ? std::optional{std::move(links)} : std::nullopt);
+    }
+  }
+};
+
+DnsServices::DnsServices(Bus& bus, std::function<void()> changed) : bus_{bus} {
+  const auto keep = [this](Result<BusSubscription> subscription) {
+    if (subscription) {  // without it a change is seen later, with the next look
+      subscriptions_.push_back(std::move(*subscription));
+    }
+  };
+  for (const char* service : {networkmanager, resolved}) {
+    keep(bus_.watch_name(service, [changed](const std::string&) { changed(); }));
+  }
+  for (const auto& [service, path, interface] : {std::tuple{networkmanager, dns_manager_path, dns_manager},
+                                                 std::tuple{resolved, resolved_path, resolved_manager}}) {
+    keep(bus_.subscribe({.sender = service,
+                         .path = path,
+                         .interface = properties,
+                         .member = "PropertiesChanged",
+                         .first_argument = interface},
+                        [changed](const BusNotice&) { changed(); }));
+  }
+  // NetworkManager's own object says much that has nothing to do with names.
+  keep(bus_.subscribe({.sender = networkmanager,
+                       .path = networkmanager_path,
+                       .interface = properties,
+                       .member = "PropertiesChanged",
+                       .first_argument = networkmanager,
+                       .signature = "sa{sv}"},
+                      [changed](const BusNotice& notice) {
+                        if (find(notice.arguments.at(1), "GlobalDnsConfiguration") != nullptr) {
+                          changed();
+                        }
+                      }));
+}
+
+void DnsServices::ask(Answer answer) {
+  auto questions = std::make_shared<Questions>();
+  questions->answer = std::move(answer);
+  questions->open = 1;
+  ask_networkmanager(questions);
+  ask_resolved(questions);
+  questions->close();
+}
+
+void DnsServices::ask_networkmanager(const std::shared_ptr<Questions>& questions) {
+  const auto ask_for = [&](const BusCall& call, std::function<void(const BusValue&)> take) {
+    ++questions->open;
+    const auto sent = bus_.call_async(call, [questions, take = std::move(take)](const Result<BusValues>& values) {
+      const auto* value = values ? inside(values->at(0)) : nullptr;
+      if (value != nullptr) {
+        take(*value);
+      } else {
+        questions->manager_there = false;
+      }
+      questions->close();
+    });
+    if (!sent) {
+      questions->manager_there = false;
+      --questions->open;
+    }
+  };
+  auto& manager = questions->manager;  // lives as long as the questions, which the callbacks hold
+  ask_for(get(networkmanager, dns_manager_path, dns_manager, "Mode"),
+          [&manager](const BusValue& value) { manager.mode = text_of(&value); });
+  ask_for(get(networkmanager, dns_manager_path, dns_manager, "RcManager"),
+          [&manager](const BusValue& value) { manager.rc_manager = text_of(&value); });
+  ask_for(get(networkmanager, networkmanager_path, networkmanager, "GlobalDnsConfiguration"),
+          [&manager](const BusValue& value) { manager.global = global_of(value); });
+}
+
+void DnsServices::ask_resolved(const std::shared_ptr<Questions>& questions) {
+  const auto ask_for = [&](const char* name, void (*add)(std::vector<ResolvedLink>&, const BusValue&)) {
+    ++questions->open;
+    const auto sent = bus_.call_async(get(resolved, resolved_path, resolved_manager, name),
+                                      [questions, add](const Result<BusValues>& values) {
+                                        const auto* value = values ? inside(values->at(0)) : nullptr;
+                                        if (value != nullptr) {
+                                          add(questions->links, *value);
+                                        } else {
+                                          questions->resolved_there = false;
+                                        }
+                                        questions->close();
+                                      });
+    if (!sent) {
+      questions->resolved_there = false;
+      --questions->open;
+    }
+  };
+  ask_for("DNS", add_servers);
+  ask_for("Domains", add_domains);
+}
+
+}  // namespace killswitch::sense
