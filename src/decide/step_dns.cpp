@@ -20,10 +20,30 @@ bool services_changed(const DnsFacts& before, const DnsFacts& now) {
   return before.resolved.has_value() != now.resolved.has_value() || manner(before) != manner(now);
 }
 
+std::string difference_at(const DnsWorld& dns, DnsBackend backend) {
+  auto alone = *dns.setup;
+  alone.backends = {backend};
+  return dns_difference(*dns.facts, alone);
+}
+
+/// Only those that differ are told: NetworkManager tells systemd-resolved in its turn whenever it is told something.
 void ask(DnsWorld& dns, Effects& effects) {
   dns.activity = Activity::applying;
   dns.engaged = true;
-  effects.push_back(ApplyDns{*dns.setup, *dns.facts});
+  std::vector<DnsBackend> tell;
+  for (const auto backend : dns.setup->backends) {
+    if (!difference_at(dns, backend).empty()) {
+      tell.push_back(backend);
+    }
+  }
+  effects.push_back(ApplyDns{*dns.setup, std::move(tell), *dns.facts});
+}
+
+/// A link that gets its lease anew is told to systemd-resolved every time; that is no tampering.
+bool is_foreign_write(const DnsWorld& dns) {
+  return std::any_of(dns.setup->backends.begin(), dns.setup->backends.end(), [&](DnsBackend backend) {
+    return backend != DnsBackend::resolved && !difference_at(dns, backend).empty();
+  });
 }
 
 void give_up_on(DnsWorld& dns, DnsBackend backend) {
@@ -45,9 +65,7 @@ void draw_conclusions(DnsWorld& dns, const DnsApplied& event) {
   if (event.failures.empty()) {
     const auto& told = dns.setup->backends;
     const bool by_manager = std::find(told.begin(), told.end(), DnsBackend::networkmanager) != told.end();
-    DnsSetup manager_alone = *dns.setup;
-    manager_alone.backends = {DnsBackend::networkmanager};
-    if (by_manager && !dns_difference(*dns.facts, manager_alone).empty()) {
+    if (by_manager && !difference_at(dns, DnsBackend::networkmanager).empty()) {
       give_up_on(dns, DnsBackend::networkmanager);
       return;
     }
@@ -142,7 +160,7 @@ void renew_dns(World& world, std::chrono::sys_seconds now, Effects& effects) {
     dns.error.clear();
     return;
   }
-  if (std::exchange(dns.was_confirmed, false)) {
+  if (std::exchange(dns.was_confirmed, false) && is_foreign_write(dns)) {
     ++dns.foreign_writes;
     dns.last_foreign_write = now;
   }

@@ -101,8 +101,7 @@ void call_all(os::Bus* bus, std::vector<os::BusCall> calls, Refusals refusals, T
 }
 
 struct Dns::Round {
-  DnsSetup setup;
-  model::DnsFacts before;
+  model::ApplyDns request;
   std::size_t next{0};
   std::vector<model::DnsFailure> failures;
 };
@@ -137,24 +136,25 @@ bool Dns::too_often() {
   return ++in_window_ > changes_in_window;
 }
 
-void Dns::apply(const DnsSetup& setup, const model::DnsFacts& before) {
-  round_ = std::make_shared<Round>(Round{setup, before, 0, {}});
+void Dns::apply(const model::ApplyDns& request) {
+  const auto round = std::make_shared<Round>(Round{request, 0, {}});
+  round_ = round;
   if (too_often()) {
-    auto timer = loop_.after(pause, [this, round = round_] { start(round); });
+    auto timer = loop_.after(pause, [this, round] { start(round); });
     if (timer) {
       later_ = std::move(*timer);
       return;
     }
   }
-  start(round_);
+  start(round);
 }
 
 void Dns::start(const std::shared_ptr<Round>& round) {
-  auto journal = journal_of(journal_.value_or(DnsJournal{}), round->setup, round->before);
+  auto journal = journal_of(journal_.value_or(DnsJournal{}), round->request.setup, round->request.before);
   if (auto kept = keep(journal); !kept) {
     // What cannot be given back is not taken.
     round->failures.push_back({DnsBackend::file, kept.error().message()});
-    round->next = round->setup.backends.size();
+    round->next = round->request.tell.size();
   }
   next(round);
 }
@@ -174,26 +174,27 @@ void Dns::next(const std::shared_ptr<Round>& round) {
   if (round != round_) {
     return;
   }
-  if (round->next == round->setup.backends.size()) {
+  if (round->next == round->request.tell.size()) {
     round_.reset();
-    report_(model::DnsApplied{round->setup, round->failures});
+    report_(model::DnsApplied{round->request.setup, round->failures});
     return;
   }
-  const auto backend = round->setup.backends[round->next++];
+  const auto backend = round->request.tell[round->next++];
   const auto told = [this, round, backend](const Outcome& outcome) { note(round, backend, outcome); };
   switch (backend) {
-    case DnsBackend::file: return told(write_resolv_conf(places_, round->setup));
+    case DnsBackend::file: return told(write_resolv_conf(places_, round->request.setup));
     case DnsBackend::networkmanager: {
       model::GlobalDns global;
-      global.searches = round->setup.search_domains;
-      for (std::size_t i = 0; i < round->setup.servers.size() && i < model::resolver_limit; ++i) {
-        global.domains["*"].servers.push_back(to_string(round->setup.servers[i]));
+      global.searches = round->request.setup.search_domains;
+      for (std::size_t i = 0; i < round->request.setup.servers.size() && i < model::resolver_limit; ++i) {
+        global.domains["*"].servers.push_back(to_string(round->request.setup.servers[i]));
       }
       return call_all(bus_, networkmanager_calls(global), Refusals::matter, told);
     }
     case DnsBackend::resolved:
-      return call_all(bus_, resolved_calls(round->setup, other_links(round->before, round->setup.tunnel)),
-                      Refusals::matter, told);
+      return call_all(
+          bus_, resolved_calls(round->request.setup, other_links(round->request.before, round->request.setup.tunnel)),
+          Refusals::matter, told);
   }
 }
 

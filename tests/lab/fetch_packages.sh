@@ -21,6 +21,7 @@ download() {
 
 unpack() {
 	local archive
+	shopt -s nullglob
 	for archive in "$PLACE"/archives/*.deb; do
 		dpkg -x "$archive" "$PLACE/root"
 	done
@@ -37,7 +38,7 @@ main() {
 	exec 9>"$PLACE/lock"
 	flock 9
 	[ ! -e "$PLACE/complete" ] || return 0
-	mkdir -p "$PLACE/archives/partial" "$PLACE/root/usr/lib"
+	mkdir -p "$PLACE/archives/partial" "$PLACE/root/etc" "$PLACE/root/var" "$PLACE/root/usr/lib"
 	download >/dev/null 2>&1 || { apt-get -qq update && download >/dev/null; } ||
 		fail "apt-get could not fetch: ${WANTED[*]}"
 	unpack

@@ -278,7 +278,7 @@ TEST_CASE("Disable gives back; what cannot be given back yet is tried again", "[
     CHECK(only<RestoreDns>(run(world, DnsRetryDue{})) != nullptr);
   }
   SECTION("enabled again meanwhile") {
-    world.trusted.reset();
+    run(world, LinkRemoved{tunnel});
     run(world, EnableRequested{laptop_protected().settings});
     CHECK_FALSE(world.dns.setup);  // until the tunnel is there
     run(world, DnsRestored{});
@@ -326,6 +326,27 @@ TEST_CASE("Failures: said, and tried again when something changes or after a whi
   CHECK(decide::describe(world).state == State::connecting);
   CHECK(decide::describe(world).reasons.back().find("Read-only") != std::string::npos);
   CHECK(only<ApplyDns>(run(world, DnsRetryDue{})) != nullptr);
+}
+
+TEST_CASE("NetworkManager's push to systemd-resolved: only the latter is told, and nobody tampered", "[dns]") {
+  auto world = just_connected();
+  auto facts = with_networkmanager("192.168.43.1", {});
+  facts.resolved.emplace();
+  const auto first = run(world, DnsFound{facts});
+  REQUIRE(only<ApplyDns>(first) != nullptr);
+  const auto setup = only<ApplyDns>(first)->setup;
+  CHECK(words(only<ApplyDns>(first)->tell) == "resolved+networkmanager");
+  facts = with_networkmanager("192.168.255.1", decide::global_dns(setup));
+  const ResolvedLink ours{tunnel, {ip("192.168.255.1")}, {{".", true}}};
+  facts.resolved = {{ours}};
+  run(world, DnsFound{facts});
+  run(world, DnsApplied{setup, {}});
+  CHECK(decide::describe(world).state == State::protected_);
+  facts.resolved = {{ResolvedLink{wifi, {ip("192.168.43.1")}, {{"com", false}}}, ours}};
+  const auto pushed = run(world, DnsFound{facts});
+  REQUIRE(only<ApplyDns>(pushed) != nullptr);
+  CHECK(words(only<ApplyDns>(pushed)->tell) == "resolved");
+  CHECK(world.dns.foreign_writes == 0);
 }
 
 TEST_CASE("systemd-resolved holds when the tunnel alone is asked", "[dns]") {

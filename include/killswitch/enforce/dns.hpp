@@ -2,6 +2,7 @@
 // before, and gives it back. Knows nothing of what is found afterwards: whether it holds is what sense/dns sees.
 #pragma once
 
+#include "killswitch/model/effect.hpp"
 #include "killswitch/model/event.hpp"
 #include "killswitch/os/bus.hpp"
 #include "killswitch/os/event_loop.hpp"
@@ -30,8 +31,9 @@ public:
   /// @param bus must outlive this object or the next call; nullptr: there is none
   void use_bus(os::Bus* bus);
 
-  /// Tells every backend, one after the other. A later call, or `restore`, takes the place of one that is under way.
-  void apply(const model::DnsSetup& setup, const model::DnsFacts& before);
+  /// Tells the backends that are to be told, one after the other. A later call, or `restore`, takes the place of one
+  /// that is under way.
+  void apply(const model::ApplyDns& request);
   /// What is in the journal is put back; with it done, the journal goes.
   void restore();
 

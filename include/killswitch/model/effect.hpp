@@ -9,6 +9,7 @@
 #include <chrono>
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace killswitch::model {
 
@@ -48,6 +49,7 @@ struct WakeForTrial {
 /// Names are to be asked for as `setup` says; what was there before is kept first.
 struct ApplyDns {
   DnsSetup setup;
+  std::vector<DnsBackend> tell;  ///< those of the setup's that are not as they should be
   DnsFacts before;
 };
 /// What was there before is put back.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lab import addresses as a
 from lab.desktop import NETWORKMANAGER_STATE, RESOLV_CONF, Desktop
+from lab.laptop import PROFILE
 from lab.names import Names
 from lab.trial import Trial, case
 from lab.waiting import until
@@ -22,7 +23,8 @@ _HOSTILE = (
 
 
 def _connect(trial: Trial, names: Names, backend: str) -> None:
-    trial.laptop.start_daemon()
+    # store 0: or the tables stay owned by what the service manager keeps when the daemon is gone
+    trial.laptop.start_daemon(store=0)
     trial.laptop.enable()
     trial.laptop.connect()
     dns = dns_of(trial)
@@ -37,6 +39,12 @@ def _disable(trial: Trial, names: Names, original: Found) -> None:
     until("the journal is gone", lambda: not Path("/var/lib/killswitch/dns.json").exists())
     names.wait(ACCESS_POINT, "disabled")
     trial.say("disabled: resolv.conf is what it was, byte for byte, and the access point is asked again")
+
+
+def _profile_with_addresses() -> None:
+    """While locked systemd-resolved would look for the server's name until its patience ends."""
+    profile = PROFILE.read_text().replace(f"remote {a.SERVER_NAME} {a.SERVER_PORT} udp6\n", "")
+    PROFILE.write_text(profile.replace(a.SERVER_NAME, a.SERVER))
 
 
 def _through(trial: Trial, names: Names, what: str, action: Callable[[], None]) -> None:
@@ -116,6 +124,7 @@ def names_networkmanager_link(trial: Trial) -> None:
 def names_resolved(trial: Trial) -> None:
     """systemd-resolved behind its stub, fed by NetworkManager: through hostile leases and restarts."""
     desktop = Desktop(trial)
+    _profile_with_addresses()
     RESOLV_CONF.unlink()
     RESOLV_CONF.symlink_to("../run/systemd/resolve/stub-resolv.conf")
     desktop.start_resolved()
