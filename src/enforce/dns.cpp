@@ -151,8 +151,11 @@ void Dns::apply(const model::ApplyDns& request) {
 
 void Dns::start(const std::shared_ptr<Round>& round) {
   auto journal = journal_of(journal_.value_or(DnsJournal{}), round->request.setup, round->request.before);
-  if (auto kept = keep(journal); !kept) {
-    // What cannot be given back is not taken.
+  // What cannot be given back is not taken.
+  auto kept = journal.file_replaced && journal.resolv_conf->kind == model::FileCopy::Kind::other
+                  ? Outcome{fail(places_.resolv_conf + " is neither a file nor a link, or cannot be read: it stays")}
+                  : keep(journal);
+  if (!kept) {
     round->failures.push_back({DnsBackend::file, kept.error().message()});
     round->next = round->request.tell.size();
   }
