@@ -41,18 +41,6 @@ constexpr std::array guarantees{
     Guarantee{"G14", "there is a way back"},
 };
 
-std::string_view name_of(Hook hook) {
-  switch (hook) {
-    case Hook::prerouting: return "prerouting";
-    case Hook::input: return "input";
-    case Hook::forward: return "forward";
-    case Hook::output: return "output";
-    case Hook::postrouting: return "postrouting";
-    case Hook::egress: return "egress";
-  }
-  return "?";
-}
-
 std::string_view name_of(Kind kind) {
   const bool reject = kind == Kind::reject_with_tcp_reset || kind == Kind::reject_admin_prohibited;
   return kind == Kind::accept ? "accept" : reject ? "reject" : "drop";
@@ -180,7 +168,7 @@ std::string as_json(const std::string& text, const decide::Journey& journey, con
     for (const auto& step : stop.evaluation.path) {
       rules.push_back({{"chain", step.chain}, {"rule", step.rule + 1}, {"comment", step.comment}});
     }
-    hooks.push_back({{"hook", name_of(stop.hook)}, {"verdict", name_of(stop.evaluation.verdict)}, {"rules", rules}});
+    hooks.push_back({{"hook", to_string(stop.hook)}, {"verdict", name_of(stop.evaluation.verdict)}, {"rules", rules}});
   }
   nlohmann::ordered_json because = nlohmann::ordered_json::array();
   for (const auto& guarantee : cited(trace)) {
@@ -200,7 +188,7 @@ std::string as_text(const decide::Journey& journey, const decide::Trace& trace) 
   std::string text;
   for (const auto& stop : trace) {
     const auto& path = stop.evaluation.path;
-    text += fmt::format("{:<12} {:<7}", name_of(stop.hook), name_of(stop.evaluation.verdict));
+    text += fmt::format("{:<12} {:<7}", to_string(stop.hook), name_of(stop.evaluation.verdict));
     if (path.empty()) {
       text += stop.evaluation.chain.empty() ? " no rules of the kill switch stand here\n" : " the chain's policy\n";
     }

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
-#include <type_traits>
 
 namespace killswitch::codec {
 namespace {
@@ -30,21 +29,6 @@ constexpr std::uint32_t bit(unsigned state) {
 constexpr std::uint32_t states_with_peer = bit(TCP_ESTABLISHED) | bit(TCP_SYN_SENT) | bit(TCP_SYN_RECV) |
                                            bit(TCP_FIN_WAIT1) | bit(TCP_FIN_WAIT2) | bit(TCP_CLOSE_WAIT) |
                                            bit(TCP_LAST_ACK) | bit(TCP_CLOSING);
-
-template <typename T>
-std::optional<T> read(Span bytes) {
-  static_assert(std::is_trivially_copyable_v<T>);
-  if (bytes.size() < sizeof(T)) {
-    return std::nullopt;
-  }
-  T value{};
-  std::memcpy(&value, bytes.data(), sizeof(T));
-  return value;
-}
-
-Span after(Span bytes, std::size_t length) {
-  return bytes.subspan(std::min<std::size_t>(NLMSG_ALIGN(length), bytes.size()));
-}
 
 /// An IPv6 address, or the IPv4 address that it stands for (RFC 4291, 2.5.5.2).
 IpAddress unmapped(Span octets) {
@@ -85,7 +69,7 @@ void append(std::vector<std::uint8_t>& bytes, const nlattr& attribute) {
 }
 
 Result<HeldFlow> decode_socket(Span payload) {
-  const auto body = read<inet_diag_msg>(payload);
+  const auto body = read_struct<inet_diag_msg>(payload);
   if (!body || (body->idiag_family != AF_INET && body->idiag_family != AF_INET6)) {
     return fail("sock_diag: a socket that cannot be read");
   }
@@ -113,19 +97,19 @@ std::optional<IpAddress> tuple_address(const Attributes& ip, std::size_t type4, 
 }
 
 model::Port tuple_port(const Attributes& proto, std::size_t type) {
-  const auto port = read<std::uint16_t>(proto.bytes(type));
+  const auto port = read_struct<std::uint16_t>(proto.bytes(type));
   return {port ? ntohs(*port) : std::uint16_t{0}};
 }
 
 Result<HeldFlow> decode_entry(Span payload) {
-  const auto header = read<nfgenmsg>(payload);
+  const auto header = read_struct<nfgenmsg>(payload);
   const Attributes attributes{after(payload, sizeof(nfgenmsg))};
   const auto tuple = attributes.nest(CTA_TUPLE_ORIG);
   const auto ip = tuple.nest(CTA_TUPLE_IP);
   const auto proto = tuple.nest(CTA_TUPLE_PROTO);
   const auto source = tuple_address(ip, CTA_IP_V4_SRC, CTA_IP_V6_SRC);
   const auto destination = tuple_address(ip, CTA_IP_V4_DST, CTA_IP_V6_DST);
-  const auto number = read<std::uint8_t>(proto.bytes(CTA_PROTO_NUM));
+  const auto number = read_struct<std::uint8_t>(proto.bytes(CTA_PROTO_NUM));
   if (!header || !attributes.valid() || !source || !destination || !number) {
     return fail("ctnetlink: an entry that cannot be read");
   }
@@ -144,7 +128,7 @@ Result<HeldFlow> decode_entry(Span payload) {
 /// One message that belongs to the request.
 Outcome take(FlowAnswer& answer, const nlmsghdr& header, Span payload) {
   if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
-    const auto code = read<std::int32_t>(payload);  // the end of a listing carries one only when it broke off
+    const auto code = read_struct<std::int32_t>(payload);  // the end of a listing carries one only when it broke off
     if (header.nlmsg_type == NLMSG_ERROR && !code) {
       return fail("netlink: an answer that is cut short");
     }
@@ -202,7 +186,7 @@ std::vector<std::uint8_t> encode_tracking_delete(const HeldFlow& held, std::uint
 Result<FlowAnswer> decode_flows(std::span<const std::uint8_t> datagram, std::uint32_t sequence) {
   FlowAnswer answer;
   while (!datagram.empty()) {
-    const auto header = read<nlmsghdr>(datagram);
+    const auto header = read_struct<nlmsghdr>(datagram);
     if (!header || header->nlmsg_len < NLMSG_HDRLEN || header->nlmsg_len > datagram.size()) {
       return fail("netlink: a message is longer or shorter than its place");
     }

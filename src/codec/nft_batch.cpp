@@ -1,10 +1,9 @@
 #include "killswitch/codec/nft_batch.hpp"
 
 #include "killswitch/codec/nft_transaction.hpp"
+#include "nft_limits.hpp"
 
 #include <fmt/format.h>
-#include <linux/netfilter/nf_tables.h>
-#include <net/if.h>
 #include <algorithm>
 
 namespace killswitch::codec {
@@ -14,9 +13,6 @@ using model::Chain;
 using model::Ruleset;
 using model::Set;
 using model::Table;
-
-// @source NFT_NETDEVICE_MAX, Linux include/net/netfilter/nf_tables.h
-constexpr std::size_t most_devices = 256;
 
 bool same_definition(const Set& left, const Set& right) {
   return left.key == right.key && left.verdict_map == right.verdict_map && left.interval == right.interval;
@@ -78,12 +74,15 @@ std::vector<std::string> without(const std::vector<std::string>& all, const std:
   return rest;
 }
 
+/// A chain whose devices are all others is another chain: not every kernel lets one exchange them.
 bool same_place(const Chain& left, const Chain& right) {
   if (!left.base || !right.base) {
     return left.base.has_value() == right.base.has_value();
   }
+  const auto& devices = left.base->devices;
+  const bool elsewhere = !devices.empty() && without(devices, right.base->devices).size() == devices.size();
   return left.base->hook == right.base->hook && left.base->priority == right.base->priority &&
-         left.base->type == right.base->type;
+         left.base->type == right.base->type && !elsewhere;
 }
 
 /// How one table gets from what is held to what is desired.
@@ -123,28 +122,6 @@ private:
 
 bool has_counter(const Table& table, const std::string& name) {
   return std::find(table.counters.begin(), table.counters.end(), name) != table.counters.end();
-}
-
-bool fits_map(const model::SetElement& element) {
-  return !element.verdict ||
-         (verdict_code(element.verdict->kind) && element.verdict->chain.size() < NFT_CHAIN_MAXNAMELEN);
-}
-
-Problem check_set(const Set& set) {
-  if (set.key.empty()) {
-    return "it has no key";
-  }
-  std::uint32_t width = 0;
-  for (const model::KeyType part : set.key) {
-    width += padded(key_type_info(part).form.width);
-  }
-  if (width > NFT_DATA_VALUE_MAXLEN) {
-    return fmt::format("its key has {} bytes, {} are possible", width, NFT_DATA_VALUE_MAXLEN);
-  }
-  if (!std::all_of(set.elements.begin(), set.elements.end(), fits_map)) {
-    return "a verdict of another kind than accept, drop, jump, goto and return cannot stand in a map";
-  }
-  return name_problem(set.name).value_or("");
 }
 
 Outcome TableUpdate::plan_sets() {
@@ -297,42 +274,6 @@ Outcome TableUpdate::exchange_elements() {
   return done();
 }
 
-Outcome check_names(const Table& table) {
-  std::vector<std::string_view> names{table.name};
-  for (const Chain& chain : table.chains) {
-    names.emplace_back(chain.name);
-  }
-  names.insert(names.end(), table.counters.begin(), table.counters.end());
-  for (const std::string_view name : names) {
-    if (const auto problem = name_problem(name)) {
-      return fail(fmt::format("nft: '{}': {}", name, *problem));
-    }
-  }
-  return done();
-}
-
-/// @return what keeps the kernel from hooking a chain to its devices, in words
-Problem check_devices(const Chain& chain) {
-  if (!chain.base) {
-    return {};
-  }
-  const auto& devices = chain.base->devices;
-  if (devices.size() > most_devices) {
-    return fmt::format("it has {} devices, {} are possible", devices.size(), most_devices);
-  }
-  const auto impossible = [](const std::string& name) { return name.empty() || name.size() >= IFNAMSIZ; };
-  return std::any_of(devices.begin(), devices.end(), impossible) ? "a device's name has 1 to 15 characters" : "";
-}
-
-Outcome check_chains(const Table& table) {
-  for (const Chain& chain : table.chains) {
-    if (const Problem problem = check_devices(chain); !problem.empty()) {
-      return fail(fmt::format("nft: chain '{}': {}", chain.name, problem));
-    }
-  }
-  return done();
-}
-
 bool same_but_elements(const Table& left, const Table& right) {
   const auto same_set = [](const Set& one, const Set& other) {
     return one.name == other.name && same_definition(one, other);
@@ -353,16 +294,15 @@ Result<Batch> encode_replacement(const Ruleset& desired, const Ruleset& held, co
     }
   }
   for (const Table& table : desired.tables) {
-    if (const auto named = check_names(table); !named) {
-      return fail(named.error());
+    if (const auto checked = check_table(table); !checked) {
+      return fail(checked.error());
     }
-    if (const auto hooked = check_chains(table); !hooked) {
-      return fail(hooked.error());
-    }
-    const auto plan =
-        std::find_if(plans.begin(), plans.end(), [&](const TablePlan& one) { return one.family == table.family; });
+    const auto plan = std::find_if(plans.begin(), plans.end(), [&](const TablePlan& one) {
+      return one.family == table.family && one.name == table.name;
+    });
     const Table* before = find_table(held, table);
-    const TablePlan otherwise{table.family, before == nullptr ? TableAction::create : TableAction::keep, 0, true, {}};
+    const auto action = before == nullptr ? TableAction::create : TableAction::keep;
+    const TablePlan otherwise{table.family, table.name, action, 0, true, {}};
     TableUpdate update{writer, table, before};
     if (const auto replaced = update.replace(plan == plans.end() ? otherwise : *plan); !replaced) {
       return fail(replaced.error());

@@ -20,9 +20,9 @@ constexpr std::size_t most_differences = 32;
 class Comparison {
 public:
   void table(const Table& wanted, const Table& held);
-  void add(std::string words) {
+  void add(const std::string& words) {
     if (words_.size() < most_differences) {
-      words_.push_back(std::move(words));
+      words_.push_back(where_ + words);
     }
   }
   std::vector<std::string> take() { return std::move(words_); }
@@ -33,6 +33,7 @@ private:
   void rule(const std::string& chain, std::size_t number, const Rule& wanted, const Rule& held);
 
   std::vector<std::string> words_;
+  std::string where_;  ///< in front of the words: a table that is not the one that everybody thinks of
 };
 
 const std::string& name_of(const std::string& counter) {
@@ -156,10 +157,12 @@ void Comparison::chain(const Chain& wanted, const Chain& held) {
 }
 
 void Comparison::table(const Table& wanted, const Table& held) {
+  where_ = wanted.name == model::table_name ? "" : wanted.name + ": ";
   pair_up(*this, "counter", wanted.counters, held.counters, [](const std::string&, const std::string&) {});
   pair_up(*this, "set", wanted.sets, held.sets, [this](const Set& one, const Set& other) { set(one, other); });
   pair_up(*this, "chain", wanted.chains, held.chains,
           [this](const Chain& one, const Chain& other) { chain(one, other); });
+  where_.clear();
 }
 
 }  // namespace

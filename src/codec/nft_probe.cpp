@@ -29,6 +29,14 @@ ProbeBatch encode_probe(std::uint32_t sequence) {
   writer.create_table(netdev, 0);
   writer.create_chain(netdev, egress);
   probe.egress = writer.last_sequence();
+  static const model::Chain deviceless{"deviceless", model::BaseChain{model::Hook::egress, 0, {}}, {}};
+  writer.create_chain(netdev, deviceless);
+  probe.deviceless = writer.last_sequence();
+  writer.add_devices(netdev, deviceless, {"lo"});
+  probe.grows = writer.last_sequence();
+  static const model::Chain ahead{"ahead", model::BaseChain{model::Hook::egress, 0, {"no-such-link"}}, {}};
+  writer.create_chain(netdev, ahead);
+  probe.ahead = writer.last_sequence();
   // Deleting what does not exist is what makes the kernel refuse the whole batch.
   writer.delete_table(missing);
   probe.batch = std::move(writer).finish();

@@ -25,53 +25,53 @@ std::vector<std::uint8_t> request(std::uint16_t type, std::uint8_t family, std::
   return bytes;
 }
 
-void write_set(nlmsghdr* message) {
+void write_set(nlmsghdr* message, const std::string& table) {
   const SetObject object{allocated(nftnl_set_alloc())};
-  nftnl_set_set_str(object.get(), NFTNL_SET_TABLE, model::table_name);
+  nftnl_set_set_str(object.get(), NFTNL_SET_TABLE, table.c_str());
   nftnl_set_nlmsg_build_payload(message, object.get());
 }
 
-void write_elements(nlmsghdr* message, const std::string& set) {
+void write_elements(nlmsghdr* message, const std::string& table, const std::string& set) {
   const SetObject object{allocated(nftnl_set_alloc())};
-  nftnl_set_set_str(object.get(), NFTNL_SET_TABLE, model::table_name);
+  nftnl_set_set_str(object.get(), NFTNL_SET_TABLE, table.c_str());
   nftnl_set_set_str(object.get(), NFTNL_SET_NAME, set.c_str());
   nftnl_set_elems_nlmsg_build_payload(message, object.get());
 }
 
-void write_rule(nlmsghdr* message) {
+void write_rule(nlmsghdr* message, const std::string& table) {
   const RuleObject object{allocated(nftnl_rule_alloc())};
-  nftnl_rule_set_str(object.get(), NFTNL_RULE_TABLE, model::table_name);
+  nftnl_rule_set_str(object.get(), NFTNL_RULE_TABLE, table.c_str());
   nftnl_rule_nlmsg_build_payload(message, object.get());
 }
 
-void write_counter(nlmsghdr* message) {
+void write_counter(nlmsghdr* message, const std::string& table) {
   const StatefulObject object{allocated(nftnl_obj_alloc())};
-  nftnl_obj_set_str(object.get(), NFTNL_OBJ_TABLE, model::table_name);
+  nftnl_obj_set_str(object.get(), NFTNL_OBJ_TABLE, table.c_str());
   nftnl_obj_set_u32(object.get(), NFTNL_OBJ_TYPE, NFT_OBJECT_COUNTER);
   nftnl_obj_nlmsg_build_payload(message, object.get());
 }
 
 }  // namespace
 
-std::vector<std::uint8_t> encode_dump_request(DumpKind kind, TableFamily family, std::uint32_t sequence,
-                                              std::string_view set) {
+std::vector<std::uint8_t> encode_dump_request(const DumpScope& scope, std::uint32_t sequence) {
   const auto dump = [&](std::uint16_t type, auto write) {
-    return request(type, family_number(family), NLM_F_DUMP, sequence, write);
+    return request(type, family_number(scope.family), NLM_F_DUMP, sequence, write);
   };
   const auto everything = [](nlmsghdr*) {};
   // A name that is longer than the kernel's longest names nothing.
-  const std::string name{set.substr(0, NFT_SET_MAXNAMELEN - 1)};
-  switch (kind) {
+  const std::string set = scope.set.substr(0, NFT_SET_MAXNAMELEN - 1);
+  const std::string table = scope.table.substr(0, NFT_TABLE_MAXNAMELEN - 1);
+  switch (scope.kind) {
     // Asked for by name tables and chains would not be a dump; the families hold few of them.
     case DumpKind::tables: return dump(NFT_MSG_GETTABLE, everything);
     case DumpKind::chains: return dump(NFT_MSG_GETCHAIN, everything);
-    case DumpKind::sets: return dump(NFT_MSG_GETSET, write_set);
+    case DumpKind::sets: return dump(NFT_MSG_GETSET, [&](nlmsghdr* message) { write_set(message, table); });
     case DumpKind::elements:
-      return dump(NFT_MSG_GETSETELEM, [&name](nlmsghdr* message) { write_elements(message, name); });
-    case DumpKind::rules: return dump(NFT_MSG_GETRULE, write_rule);
+      return dump(NFT_MSG_GETSETELEM, [&](nlmsghdr* message) { write_elements(message, table, set); });
+    case DumpKind::rules: return dump(NFT_MSG_GETRULE, [&](nlmsghdr* message) { write_rule(message, table); });
     case DumpKind::counters: break;
   }
-  return dump(NFT_MSG_GETOBJ, write_counter);
+  return dump(NFT_MSG_GETOBJ, [&](nlmsghdr* message) { write_counter(message, table); });
 }
 
 std::vector<std::uint8_t> encode_generation_request(std::uint32_t sequence) {

@@ -124,18 +124,6 @@ std::string verdict_text(const Verdict& verdict) {
   return operands_text(verdict.key) + " vmap @" + verdict.map;
 }
 
-std::string_view hook_name(model::Hook hook) {
-  switch (hook) {
-    case model::Hook::prerouting: return "prerouting";
-    case model::Hook::input: return "input";
-    case model::Hook::forward: return "forward";
-    case model::Hook::output: return "output";
-    case model::Hook::postrouting: return "postrouting";
-    case model::Hook::egress: break;
-  }
-  return "egress";
-}
-
 std::string element_value_text(const model::Value& value, bool mark) {
   return value_text(Operand{mark ? model::Field::mark : model::Field::iif}, value);
 }
@@ -195,7 +183,7 @@ void render_chain(std::string& out, const model::Chain& chain) {
       devices += (devices.empty() ? "" : ", ") + in_quotes(device);
     }
     out += fmt::format("\t\ttype {} hook {}{} priority {}; policy drop;\n",
-                       chain.base->type == model::ChainType::nat ? "nat" : "filter", hook_name(chain.base->hook),
+                       chain.base->type == model::ChainType::nat ? "nat" : "filter", to_string(chain.base->hook),
                        devices.empty() ? "" : " devices = { " + devices + " }", chain.base->priority);
   }
   for (const model::Rule& rule : chain.rules) {

@@ -81,6 +81,9 @@ OrderedJson write_policy(const Policy& policy) {
                        {{"tunnel_resolvers", write_addresses(policy.tunnel_resolvers)},
                         {"any_tunnel_resolver", policy.any_tunnel_resolver}}},
                       {"internal", {{"host", policy.host_to_internal}, {"tunnel", policy.internal_to_tunnel}}}};
+  if (policy.pppoe) {
+    json["links"]["pppoe"] = true;
+  }
   write_allowances(json, policy);
   json["refusal"] = policy.refusal == Refusal::reject ? "reject" : "drop";
   return json;
@@ -104,9 +107,10 @@ void read_policy(const JsonCursor& cursor, PolicyName name_rule, Policy& policy)
     transport.optional("mark").read(policy.transport_mark, 1, max_mark);
   }
   if (const auto links = cursor.optional("links"); links.present()) {
-    links.expect_object({"dhcp", "neighbour_discovery"});
+    links.expect_object({"dhcp", "neighbour_discovery", "pppoe"});
     links.optional("dhcp").read(policy.dhcp);
     links.optional("neighbour_discovery").read(policy.neighbour_discovery);
+    links.optional("pppoe").read(policy.pppoe);
   }
   if (const auto dns = cursor.optional("dns"); dns.present()) {
     read_dns(dns, policy);

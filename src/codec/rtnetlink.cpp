@@ -1,5 +1,8 @@
 #include "killswitch/codec/rtnetlink.hpp"
 
+#include "killswitch/codec/netlink.hpp"
+
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <linux/if.h>
 #include <linux/rtnetlink.h>
@@ -13,59 +16,18 @@
 namespace killswitch::codec {
 namespace {
 
-using Bytes = std::span<const std::uint8_t>;
-
-/// Netlink aligns messages and attributes to four bytes. @source NLMSG_ALIGNTO, NLA_ALIGNTO
-constexpr std::size_t aligned(std::size_t length) {
-  return (length + 3U) & ~std::size_t{3U};
-}
-
-/// The structure at the start of `bytes`, which need not be aligned in memory.
-template <typename T>
-std::optional<T> read(Bytes bytes) {
-  static_assert(std::is_trivially_copyable_v<T>);
-  if (bytes.size() < sizeof(T)) {
-    return std::nullopt;
-  }
-  T value{};
-  std::memcpy(&value, bytes.data(), sizeof(T));
-  return value;
-}
-
-/// What follows the first `length` bytes; nothing when there is nothing.
-Bytes after(Bytes bytes, std::size_t length) {
-  return bytes.subspan(std::min(length, bytes.size()));
-}
-
-struct Attribute {
-  std::uint16_t type{0};
-  Bytes payload;
-};
-
-/// All attributes of `bytes`, in their order. The flags of the type (nested, byte order) are taken off.
-Result<std::vector<Attribute>> decode_attributes(Bytes bytes) {
-  std::vector<Attribute> attributes;
-  while (!bytes.empty()) {
-    const auto header = read<nlattr>(bytes);
-    if (!header || header->nla_len < sizeof(nlattr) || header->nla_len > bytes.size()) {
-      return fail("rtnetlink: an attribute is longer or shorter than its place");
-    }
-    attributes.push_back({static_cast<std::uint16_t>(header->nla_type & NLA_TYPE_MASK),
-                          bytes.subspan(sizeof(nlattr), header->nla_len - sizeof(nlattr))});
-    bytes = after(bytes, aligned(header->nla_len));
+/// The flags of the types (nested, byte order) are taken off.
+Result<Attributes> decode_attributes(Span bytes) {
+  const Attributes attributes{bytes};
+  if (!attributes.valid()) {
+    return fail("rtnetlink: an attribute is longer or shorter than its place");
   }
   return attributes;
 }
 
-const Attribute* find(const std::vector<Attribute>& attributes, std::uint16_t type) {
-  const auto found = std::find_if(attributes.begin(), attributes.end(),
-                                  [&](const Attribute& attribute) { return attribute.type == type; });
-  return found == attributes.end() ? nullptr : &*found;
-}
-
 /// A string attribute; the kernel ends it with a zero byte, which not all senders do.
 /// @return nothing for an empty one, one of more than `longest` bytes or one with a zero byte inside.
-std::optional<std::string> decode_text(Bytes payload, std::size_t longest) {
+std::optional<std::string> decode_text(Span payload, std::size_t longest) {
   if (!payload.empty() && payload.back() == 0) {
     payload = payload.first(payload.size() - 1);
   }
@@ -77,7 +39,7 @@ std::optional<std::string> decode_text(Bytes payload, std::size_t longest) {
 
 /// The kernel's own rule for names, no stricter: a name that it lets pass must not hide an interface.
 /// @source Linux dev_valid_name() in net/core/dev.c
-std::optional<std::string> decode_interface_name(Bytes payload) {
+std::optional<std::string> decode_interface_name(Span payload) {
   auto name = decode_text(payload, IFNAMSIZ - 1);
   if (!name || *name == "." || *name == ".." || name->find_first_of("/: \t\n\v\f\r") != std::string::npos) {
     return std::nullopt;
@@ -86,37 +48,46 @@ std::optional<std::string> decode_interface_name(Bytes payload) {
 }
 
 /// IFLA_LINKINFO → IFLA_INFO_KIND; hardware has neither.
-Result<std::string> decode_kind(const std::vector<Attribute>& attributes) {
-  const Attribute* info = find(attributes, IFLA_LINKINFO);
-  if (info == nullptr) {
-    return std::string{};
-  }
-  const auto nested = decode_attributes(info->payload);
+Result<std::string> decode_kind(const Attributes& attributes) {
+  const auto nested = decode_attributes(attributes.bytes(IFLA_LINKINFO));
   if (!nested) {
     return fail(nested.error());
   }
-  const Attribute* kind = find(*nested, IFLA_INFO_KIND);
-  if (kind == nullptr) {
+  if (!nested->has(IFLA_INFO_KIND)) {
     return std::string{};  // a port of a bridge may have only IFLA_INFO_SLAVE_KIND
   }
   constexpr std::size_t longest_kind = 64;  // MODULE_NAME_LEN, what RTM_NEWLINK accepts
-  auto text = decode_text(kind->payload, longest_kind);
+  auto text = decode_text(nested->bytes(IFLA_INFO_KIND), longest_kind);
   if (!text) {
     return fail("rtnetlink: IFLA_INFO_KIND is not a name");
   }
   return *text;
 }
 
-Result<std::optional<model::IfIndex>> decode_master(const std::vector<Attribute>& attributes) {
-  const Attribute* master = find(attributes, IFLA_MASTER);
-  if (master == nullptr) {
+Result<std::optional<model::IfIndex>> decode_master(const Attributes& attributes) {
+  if (!attributes.has(IFLA_MASTER)) {
     return std::optional<model::IfIndex>{};
   }
-  const auto index = read<std::uint32_t>(master->payload);
-  if (!index || master->payload.size() != sizeof(std::uint32_t)) {
+  const Span payload = attributes.bytes(IFLA_MASTER);
+  const auto index = read_struct<std::uint32_t>(payload);
+  if (!index || payload.size() != sizeof(std::uint32_t)) {
     return fail("rtnetlink: IFLA_MASTER is not an interface index");
   }
   return *index == 0 ? std::optional<model::IfIndex>{} : model::IfIndex{*index};
+}
+
+/// What is missing or odd makes it no VLAN that anything is known of, and then nothing is let through for it.
+std::optional<model::Vlan> decode_vlan(const Attributes& attributes) {
+  const Attributes parts = attributes.nest(IFLA_LINKINFO).nest(IFLA_INFO_DATA);
+  const auto carrier = read_struct<std::uint32_t>(attributes.bytes(IFLA_LINK));
+  const auto id = read_struct<std::uint16_t>(parts.bytes(IFLA_VLAN_ID));
+  const auto protocol = read_struct<std::uint16_t>(parts.bytes(IFLA_VLAN_PROTOCOL));
+  constexpr std::uint16_t last_id = 4094;
+  if (!parts.valid() || attributes.has(IFLA_LINK_NETNSID) || !carrier || *carrier == 0 || !id || *id > last_id ||
+      !protocol) {
+    return std::nullopt;
+  }
+  return model::Vlan{{*carrier}, ntohs(*protocol), *id};
 }
 
 using Decoded = Result<std::optional<RtnetlinkContent>>;
@@ -127,8 +98,8 @@ Decoded nothing() {
 
 /// RTM_NEWLINK and RTM_DELLINK. With AF_BRIDGE they speak of a port's place in its bridge (RTM_DELLINK: it left the
 /// bridge and still exists); the kernel says the same as IFLA_MASTER of an AF_UNSPEC message.
-Decoded decode_link(Bytes payload, bool removed) {
-  const auto header = read<ifinfomsg>(payload);
+Decoded decode_link(Span payload, bool removed) {
+  const auto header = read_struct<ifinfomsg>(payload);
   if (!header) {
     return fail("rtnetlink: a link message is cut short");
   }
@@ -143,12 +114,11 @@ Decoded decode_link(Bytes payload, bool removed) {
   if (removed) {
     return std::optional<RtnetlinkContent>{model::LinkRemoved{link.index}};
   }
-  const auto attributes = decode_attributes(after(payload, aligned(sizeof(ifinfomsg))));
+  const auto attributes = decode_attributes(after(payload, sizeof(ifinfomsg)));
   if (!attributes) {
     return fail(attributes.error());
   }
-  const Attribute* name_attribute = find(*attributes, IFLA_IFNAME);
-  auto name = name_attribute == nullptr ? std::nullopt : decode_interface_name(name_attribute->payload);
+  auto name = decode_interface_name(attributes->bytes(IFLA_IFNAME));
   if (!name) {
     return fail(fmt::format("rtnetlink: interface {} has no valid name", link.index.number));
   }
@@ -163,33 +133,33 @@ Decoded decode_link(Bytes payload, bool removed) {
   link.name = std::move(*name);
   link.kind = std::move(*kind);
   link.master = *master;
+  link.vlan = link.kind == "vlan" ? decode_vlan(*attributes) : std::nullopt;
   link.up = (header->ifi_flags & unsigned{IFF_UP}) != 0;
   return std::optional<RtnetlinkContent>{model::LinkChanged{std::move(link)}};
 }
 
 /// RTM_NEWADDR and RTM_DELADDR. IFA_LOCAL is the interface's own address where there is a peer, IFA_ADDRESS is then
 /// the peer's; without IFA_LOCAL it is the interface's own.
-Decoded decode_address(Bytes payload, bool removed) {
-  const auto header = read<ifaddrmsg>(payload);
+Decoded decode_address(Span payload, bool removed) {
+  const auto header = read_struct<ifaddrmsg>(payload);
   if (!header) {
     return fail("rtnetlink: an address message is cut short");
   }
   if (header->ifa_family != AF_INET && header->ifa_family != AF_INET6) {
     return nothing();
   }
-  const auto attributes = decode_attributes(after(payload, aligned(sizeof(ifaddrmsg))));
+  const auto attributes = decode_attributes(after(payload, sizeof(ifaddrmsg)));
   if (!attributes) {
     return fail(attributes.error());
   }
-  const Attribute* local = find(*attributes, IFA_LOCAL);
-  const Attribute* own = local != nullptr ? local : find(*attributes, IFA_ADDRESS);
+  const Span own = attributes->bytes(attributes->has(IFA_LOCAL) ? IFA_LOCAL : IFA_ADDRESS);
   const auto family = header->ifa_family == AF_INET ? model::Family::ipv4 : model::Family::ipv6;
   const std::size_t size = family == model::Family::ipv4 ? 4 : 16;
-  if (own == nullptr || own->payload.size() != size || header->ifa_prefixlen > size * 8 || header->ifa_index == 0) {
+  if (own.size() != size || header->ifa_prefixlen > size * 8 || header->ifa_index == 0) {
     return fail(fmt::format("rtnetlink: an address of interface {} breaks the format", header->ifa_index));
   }
   const model::IfIndex index{header->ifa_index};
-  const model::InterfaceAddress address{model::make_ip_address(family, own->payload), header->ifa_prefixlen};
+  const model::InterfaceAddress address{model::make_ip_address(family, own), header->ifa_prefixlen};
   if (removed) {
     return std::optional<RtnetlinkContent>{model::AddressRemoved{index, address}};
   }
@@ -198,8 +168,8 @@ Decoded decode_address(Bytes payload, bool removed) {
 
 /// RTM_NEWROUTE and RTM_DELROUTE: unicast routes to much of the internet through one interface. A route through several
 /// has no RTA_OIF and is left out, like those that lead nowhere.
-Decoded decode_route(Bytes payload, bool removed, bool replaces) {
-  const auto header = read<rtmsg>(payload);
+Decoded decode_route(Span payload, bool removed, bool replaces) {
+  const auto header = read_struct<rtmsg>(payload);
   if (!header) {
     return fail("rtnetlink: a route message is cut short");
   }
@@ -212,18 +182,18 @@ Decoded decode_route(Bytes payload, bool removed, bool replaces) {
   if (!model::is_wide_route(destination)) {
     return nothing();
   }
-  const auto attributes = decode_attributes(after(payload, aligned(sizeof(rtmsg))));
+  const auto attributes = decode_attributes(after(payload, sizeof(rtmsg)));
   if (!attributes) {
     return fail(attributes.error());
   }
-  if (const Attribute* address = find(*attributes, RTA_DST)) {
-    if (address->payload.size() != destination.address.size()) {
+  if (attributes->has(RTA_DST)) {
+    const Span address = attributes->bytes(RTA_DST);
+    if (address.size() != destination.address.size()) {
       return fail("rtnetlink: the destination of a route breaks the format");
     }
-    destination.address = model::make_ip_address(family, address->payload);
+    destination.address = model::make_ip_address(family, address);
   }
-  const Attribute* interface = find(*attributes, RTA_OIF);
-  const auto index = interface == nullptr ? std::nullopt : read<std::uint32_t>(interface->payload);
+  const auto index = read_struct<std::uint32_t>(attributes->bytes(RTA_OIF));
   if (!index || *index == 0) {
     return nothing();
   }
@@ -234,15 +204,15 @@ Decoded decode_route(Bytes payload, bool removed, bool replaces) {
 }
 
 /// Kernel errors are negative errno values; everything else that is not zero is no error the kernel ever sends.
-Result<int> decode_errno(Bytes payload) {
-  const auto value = read<std::int32_t>(payload);
+Result<int> decode_errno(Span payload) {
+  const auto value = read_struct<std::int32_t>(payload);
   if (!value || *value > 0 || *value == std::numeric_limits<std::int32_t>::min()) {
     return fail("rtnetlink: an error message without a negative error number");
   }
   return -*value;
 }
 
-Decoded decode_answer(Bytes payload, std::uint16_t type) {
+Decoded decode_answer(Span payload, std::uint16_t type) {
   if (type == NLMSG_DONE && payload.empty()) {
     return std::optional<RtnetlinkContent>{DumpDone{}};  // very old kernels; today the dump's result is there
   }
@@ -256,7 +226,7 @@ Decoded decode_answer(Bytes payload, std::uint16_t type) {
   return std::optional<RtnetlinkContent>{KernelAnswer{*errno_value}};
 }
 
-Decoded decode_content(const nlmsghdr& header, Bytes payload) {
+Decoded decode_content(const nlmsghdr& header, Span payload) {
   switch (header.nlmsg_type) {
     case NLMSG_ERROR:
     case NLMSG_DONE: return decode_answer(payload, header.nlmsg_type);
@@ -291,19 +261,20 @@ nlmsghdr dump_header(std::uint16_t type, std::uint32_t sequence, std::size_t pay
 
 Result<std::vector<RtnetlinkMessage>> decode_rtnetlink(std::span<const std::uint8_t> datagram) {
   std::vector<RtnetlinkMessage> messages;
-  while (!datagram.empty()) {
-    const auto header = read<nlmsghdr>(datagram);
-    if (!header || header->nlmsg_len < sizeof(nlmsghdr) || header->nlmsg_len > datagram.size()) {
-      return fail("rtnetlink: a message is longer or shorter than its place");
-    }
-    auto content = decode_content(*header, datagram.subspan(sizeof(nlmsghdr), header->nlmsg_len - sizeof(nlmsghdr)));
+  Outcome understood = done();
+  const bool sound = for_each_message(datagram, [&](const nlmsghdr& header) {
+    auto content = understood ? decode_content(header, payload_of(header)) : nothing();
     if (!content) {
-      return fail(content.error());
+      understood = fail(content.error());
+    } else if (content->has_value()) {
+      messages.push_back({header.nlmsg_seq, (header.nlmsg_flags & NLM_F_DUMP_INTR) != 0, std::move(**content)});
     }
-    if (content->has_value()) {
-      messages.push_back({header->nlmsg_seq, (header->nlmsg_flags & NLM_F_DUMP_INTR) != 0, std::move(**content)});
-    }
-    datagram = after(datagram, aligned(header->nlmsg_len));
+  });
+  if (!understood) {
+    return fail(understood.error());
+  }
+  if (!sound) {
+    return fail("rtnetlink: a message is longer or shorter than its place");
   }
   return messages;
 }

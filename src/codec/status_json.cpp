@@ -164,6 +164,7 @@ void read_kernel(const JsonCursor& root, Status& status) {
       .read_choice<Ownership>(status.ownership, {{"none", Ownership::none},
                                                  {"plain", Ownership::plain},
                                                  {"owner", Ownership::owner},
+                                                 {"owner+twin", Ownership::owner_twin},
                                                  {"owner+persist", Ownership::owner_persist}});
   kernel.required("egress_hook", "true or false").read(status.egress_hook);
 }

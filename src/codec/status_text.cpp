@@ -123,6 +123,7 @@ std::string kernel_of(const Status& status) {
     case Ownership::none: return fmt::format("{}, no tables of ours", verified);
     case Ownership::plain: return fmt::format("{}, another program can remove them", verified);
     case Ownership::owner: return fmt::format("{}, owned by the daemon", verified);
+    case Ownership::owner_twin: return fmt::format("{}, owned by the daemon and held a second time", verified);
     case Ownership::owner_persist: return fmt::format("{}, owned and persistent", verified);
   }
   return verified;

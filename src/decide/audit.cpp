@@ -39,16 +39,26 @@ bool looks_at_connection_state(const Rule& rule) {
   });
 }
 
-std::string_view name_of(Hook hook) {
-  switch (hook) {
-    case Hook::prerouting: return "prerouting";
-    case Hook::input: return "input";
-    case Hook::forward: return "forward";
-    case Hook::output: return "output";
-    case Hook::postrouting: return "postrouting";
-    case Hook::egress: return "egress";
+const Table* find_table(const Ruleset& ruleset, TableFamily family, std::string_view name) {
+  const auto found = std::find_if(ruleset.tables.begin(), ruleset.tables.end(), [&](const Table& candidate) {
+    return candidate.family == family && candidate.name == name;
+  });
+  return found == ruleset.tables.end() ? nullptr : &*found;
+}
+
+/// Where rules must stand twice, they are the same rules.
+void check_twins(const Ruleset& ruleset, const World& world, Violations& found) {
+  if (!needs_twin(world.kernel)) {
+    return;
   }
-  return "?";
+  for (const auto& table : ruleset.tables) {
+    Table expected = table;
+    expected.name = twin_table_name;
+    const Table* twin = find_table(ruleset, table.family, twin_table_name);
+    if (twin == nullptr || (table.name == table_name && *twin != expected)) {
+      found.emplace_back("G5: a table that is lost with its owner has no twin with the same rules");
+    }
+  }
 }
 
 void check_hook(const Table& table, Hook hook, Violations& found) {
@@ -57,7 +67,7 @@ void check_hook(const Table& table, Hook hook, Violations& found) {
   };
   const auto count = std::count_if(table.chains.begin(), table.chains.end(), stands_at);
   if (count != 1) {
-    found.push_back(fmt::format("{} chains at the hook {}; expected one", count, name_of(hook)));
+    found.push_back(fmt::format("{} chains at the hook {}; expected one", count, to_string(hook)));
   }
 }
 
@@ -176,36 +186,42 @@ bool is_port_of_trusted(const WayOut& way, const World& world) {
          is_guest_port(link->second, world, tunnel ? std::optional{tunnel->index} : std::nullopt);
 }
 
-/// At egress nothing but the transport, upkeep and its frames may pass, on every link.
+/// At egress nothing but the transport, upkeep and its frames may pass, on every link; one where no chain stands lets
+/// all of the probes out.
 void check_egress(const Ruleset& ruleset, const World& world, const std::vector<WayOut>& ways,
                   const std::vector<Probe>& probes, Violations& found) {
-  const Table* table = nullptr;
-  for (const auto& candidate : ruleset.tables) {
-    if (candidate.family == TableFamily::netdev && candidate.name == table_name) {
-      table = &candidate;
+  if (!world.kernel.egress) {
+    return;  // `status` says so
+  }
+  for (const auto& table : ruleset.tables) {
+    for (const auto& chain : table.chains) {
+      if (table.family == TableFamily::netdev && chain.base && !ends_in_drop(chain)) {
+        found.push_back(fmt::format("G9: the chain {} does not end in an unconditional drop", chain.name));
+      }
     }
   }
-  if (table == nullptr || table->chains.empty()) {
-    return;  // without the feature, or without a link; `status` says which
-  }
-  const auto& devices = table->chains.front().base ? table->chains.front().base->devices : std::vector<std::string>{};
   for (const auto& way : ways) {
-    const bool hardware = way.kind.empty() && way.link_class == LinkClass::link && way.index != unknown_interface;
-    if (hardware && !is_port_of_trusted(way, world) &&
-        std::find(devices.begin(), devices.end(), way.name) == devices.end()) {
-      found.push_back(fmt::format("G9: there is no egress hook on {}", way.name));
+    if (way.link_class != LinkClass::link || is_port_of_trusted(way, world)) {
+      continue;
     }
-  }
-  if (!ends_in_drop(table->chains.front())) {
-    found.emplace_back("G9: the chain egress does not end in an unconditional drop");
-  }
-  for (const auto& way : ways) {
+    const bool known = way.index != unknown_interface;  // one that nobody knows can have no hook yet
     for (const auto& probe : probes) {
       Packet packet = probe.packet;
       packet.hook = Hook::egress;
       packet.oif = way.index;
       packet.oifkind = way.kind;
-      if (way.link_class == LinkClass::link && !may_leave(world, way, packet) && passes(evaluate(ruleset, packet))) {
+      packet.oifname = way.name;
+      if (may_leave(world, way, packet)) {
+        continue;
+      }
+      const auto evaluation = evaluate(ruleset, packet);
+      if (evaluation.chain.empty()) {
+        if (known) {
+          found.push_back(fmt::format("G9: there is no egress hook on {}", way.name));
+        }
+        break;
+      }
+      if (passes(evaluation)) {
         found.push_back(fmt::format("G9: {} may leave {} by a packet socket", probe.leak, name_of(way)));
       }
     }
@@ -236,10 +252,11 @@ void check_way(const Ruleset& ruleset, const World& world, const WayOut& way, co
 
 Violations audit_structure(const Ruleset& ruleset) {
   Violations found;
-  const auto table = std::find_if(ruleset.tables.begin(), ruleset.tables.end(), [](const Table& candidate) {
-    return candidate.family == TableFamily::inet && candidate.name == table_name;
-  });
-  if (table == ruleset.tables.end()) {
+  const auto* table = find_table(ruleset, TableFamily::inet, table_name);
+  if (table == nullptr) {
+    table = find_table(ruleset, TableFamily::inet, twin_table_name);  // its owner died, the twin stays
+  }
+  if (table == nullptr) {
     return {"there is no table inet killswitch"};
   }
   for (const Hook hook : {Hook::prerouting, Hook::input, Hook::forward, Hook::output, Hook::postrouting}) {
@@ -271,6 +288,7 @@ Violations audit(const Ruleset& ruleset, const World& world) {
   const auto named = allowance_probes(world);
   probes.insert(probes.end(), named.begin(), named.end());
   const auto ways = ways_out(world);
+  check_twins(ruleset, world, found);
   check_egress(ruleset, world, ways, probes, found);
   for (const auto& way : ways) {
     for (const auto& probe : probes) {
@@ -287,7 +305,7 @@ Audited compile_audited(const World& world) {
   Audited audited{compile(world), {}};
   audited.violations = audit(audited.ruleset, world);
   if (!audited.violations.empty()) {
-    audited.ruleset = block_all(world.kernel);
+    audited.ruleset = block_all(world);
   }
   return audited;
 }

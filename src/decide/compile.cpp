@@ -18,8 +18,8 @@ constexpr std::int32_t priority_filter = 0;
 constexpr std::int32_t priority_postrouting = 300;
 
 Context context_of(const World& world) {
-  Context context{world, world.settings.policy, transport_endpoints(world), transport_users(world), {}, {}, {}, {}, {},
-                  {}};
+  Context context{
+      world, world.settings.policy, transport_endpoints(world), transport_users(world), {}, {}, {}, {}, {}, {}, {}};
   if (world.trusted) {
     // Trust is only as good as the link that is there now.
     const auto link = world.links.find(world.trusted->index);
@@ -42,6 +42,18 @@ Context context_of(const World& world) {
       case LinkClass::loopback:
       case LinkClass::tunnel: break;
     }
+  }
+  for (const auto& [index, link] : world.links) {
+    const auto carrier = link.vlan ? world.links.find(link.vlan->carrier) : world.links.end();
+    if (carrier != world.links.end()) {
+      const bool judged =
+          class_of(link, world, tunnel_index) == LinkClass::link && !is_guest_port(link, world, tunnel_index);
+      context.vlans.push_back({*link.vlan, carrier->second.name, judged});
+    }
+  }
+  if (world.kernel.ahead) {
+    const auto expected = expected_devices(world);
+    context.egress_devices.insert(context.egress_devices.end(), expected.begin(), expected.end());
   }
   std::sort(context.egress_devices.begin(), context.egress_devices.end());
   return context;
@@ -275,12 +287,24 @@ Ruleset compile(const World& world) {
   if (world.kernel.egress) {
     ruleset.tables.push_back(egress_table(context));
   }
+  if (needs_twin(world.kernel)) {
+    for (Table twin : Ruleset{ruleset}.tables) {
+      twin.name = twin_table_name;
+      ruleset.tables.push_back(std::move(twin));
+    }
+  }
   return ruleset;
 }
 
-Ruleset block_all(const KernelFeatures& kernel) {
+Ruleset block_all(const World& world) {
   World nothing;
-  nothing.kernel = kernel;
+  nothing.kernel = world.kernel;
+  nothing.past_links = world.past_links;
+  for (const auto& [index, link] : world.links) {
+    // Of no kind and in no bridge, so that every one is a link.
+    nothing.links[index].index = index;
+    nothing.links[index].name = link.name;
+  }
   return compile(nothing);
 }
 

@@ -13,6 +13,13 @@ namespace killswitch::decide {
 using Rules = std::vector<model::Rule>;
 using Matches = std::vector<model::Match>;
 
+/// A VLAN whose frames leave through another link.
+struct CarriedVlan {
+  model::Vlan vlan;
+  std::string carrier;
+  bool judged{true};  ///< it is a link itself; else nothing that it sends is refused
+};
+
 /// The conclusions from a world that the rules are made of.
 struct Context {
   const model::World& world;
@@ -24,7 +31,8 @@ struct Context {
   std::vector<model::IfIndex> internal;
   std::vector<model::IfIndex> trusted;
   std::vector<model::IfIndex> lan;
-  std::vector<std::string> egress_devices;  ///< names of all links, sorted
+  std::vector<CarriedVlan> vlans;
+  std::vector<std::string> egress_devices;  ///< names of all links, sorted, and those that links may come with
 };
 
 /// `more` behind `rules`.
@@ -79,6 +87,9 @@ enum class Layer : std::uint8_t { packets, frames };
 [[nodiscard]] std::vector<model::Set> sets_of(const Context& context);
 [[nodiscard]] model::Set endpoint_set(std::string name, model::Family family,
                                       const std::vector<model::Endpoint>& endpoints);
+/// The addresses of one family without their ports, for fragments that show none.
+[[nodiscard]] model::Set host_set(std::string name, model::Family family,
+                                  const std::vector<model::Endpoint>& endpoints);
 /// The prefixes of one family.
 [[nodiscard]] model::Set prefix_set(std::string name, model::Family family, const std::vector<model::Prefix>& prefixes);
 [[nodiscard]] model::Set interface_set(std::string name, const std::vector<model::IfIndex>& interfaces);
@@ -86,6 +97,17 @@ enum class Layer : std::uint8_t { packets, frames };
 [[nodiscard]] model::Set name_ports_set();
 /// Those that the frames at egress are looked up in.
 [[nodiscard]] std::vector<model::Set> egress_sets_of(const Context& context);
+
+/// Frames that are no IP packets, and those in PPPoE; the chains and sets that these rules need.
+[[nodiscard]] Rules frames_out(const Context& context);
+[[nodiscard]] std::vector<model::Chain> frame_chains(const Context& context);
+[[nodiscard]] std::vector<model::Set> frame_sets_of(const Context& context);
+/// Names that a link may appear with: the kernel's own first names, and those that links had before. Never one that an
+/// interface has now, and none that the tunnel, a trusted interface or a router's LAN may have.
+[[nodiscard]] std::vector<std::string> expected_devices(const model::World& world);
+/// The base chains that lead every frame that leaves one of `devices` to the chain `frames`.
+[[nodiscard]] std::vector<model::Chain> egress_chains(const model::KernelFeatures& kernel,
+                                                      const std::vector<std::string>& devices);
 
 /// The table that stands at the egress of every link: packet sockets, bridges, macvlan and whatever else never meets
 /// the hooks of IP packets.

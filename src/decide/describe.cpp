@@ -167,10 +167,10 @@ void warn(const World& world, Lines& warnings) {
   for (auto& line : policy_warnings(world)) {
     warnings.push_back(std::move(line));
   }
-  if (!world.kernel.persist) {
+  if (!world.kernel.owner) {
     warnings.emplace_back(
-        "this kernel cannot keep a table owned (NFT_TABLE_F_PERSIST, Linux 6.9): another program's `nft flush "
-        "ruleset` would open the machine (G5)");
+        "this kernel knows no owned tables (NFT_TABLE_F_OWNER, Linux 5.12): another program's `nft flush ruleset` "
+        "would open the machine (G5)");
   }
   if (!world.kernel.egress) {
     warnings.emplace_back(
@@ -247,8 +247,11 @@ TunnelStatus tunnel_status(const World& world) {
 }
 
 bool holds_egress_chain(const Ruleset& ruleset) {
-  return std::any_of(ruleset.tables.begin(), ruleset.tables.end(),
-                     [](const Table& table) { return table.family == TableFamily::netdev && !table.chains.empty(); });
+  return std::any_of(ruleset.tables.begin(), ruleset.tables.end(), [](const Table& table) {
+    return table.family == TableFamily::netdev &&
+           std::any_of(table.chains.begin(), table.chains.end(),
+                       [](const Chain& chain) { return chain.base.has_value(); });
+  });
 }
 
 }  // namespace

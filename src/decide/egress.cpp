@@ -41,26 +41,15 @@ Rules fragments_out(const Context& context) {
     rules.push_back(
         rule(both(users, behind6), accept(), "G1 G8: fragment of the VPN transport over IPv6, by OpenVPN's user"));
   }
+  if (!context.policy.endpoints.empty()) {
+    const Matches host4 = {equal(Field::ether_type, ether_type_ipv4), in_set({field(Field::ip_daddr)}, "hosts4")};
+    const Matches host6 = {equal(Field::ether_type, ether_type_ipv6), in_set({field(Field::ip6_daddr)}, "hosts6")};
+    rules.push_back(rule(both(host4, behind_first_fragment(Family::ipv4)), accept(),
+                         "G1: fragment for a server named by the policy"));
+    rules.push_back(rule(both(host6, behind_first_fragment(Family::ipv6)), accept(),
+                         "G1: fragment for a server named by the policy, over IPv6"));
+  }
   return rules;
-}
-
-/// A packet socket may claim any type for a frame: what counts is what stands in it as well.
-Matches frame_of_type(std::uint8_t high, std::uint8_t low) {
-  Match on_the_wire;
-  on_the_wire.operands = {Operand{Field::payload, PayloadBase::link, 12, 2}};
-  on_the_wire.value = Bytes{high, low};
-  return {equal(Field::ether_type, std::uint32_t{high} << 8U | low), on_the_wire};
-}
-
-Rules upkeep_frames() {
-  const auto arp = frame_of_type(0x08, 0x06);
-  const auto sender = network_bytes(14, 4);  // the sender's IPv4 address in ARP for Ethernet (RFC 826)
-  return {
-      counted(both(arp, {in_set({sender}, "untold_addresses4")}), "raw", drop(),
-              "G11: ARP does not tell the tunnel's addresses"),
-      rule(arp, accept(), "G1: link upkeep, ARP"),
-      rule(frame_of_type(0x88, 0x8e), accept(), "G1: link upkeep, 802.1X"),
-  };
 }
 
 }  // namespace
@@ -83,19 +72,23 @@ Table egress_table(const Context& context) {
   table.counters = {"raw"};
   table.sets = egress_sets_of(context);
   if (context.egress_devices.empty()) {
-    return table;  // the kernel wants a device for the chain
+    return table;  // older kernels want a device for a chain
   }
   Rules rules = transport_out(context, Layer::frames);
   for (auto& more : {fragments_out(context), upkeep_out(context.policy, Layer::frames),
                      endpoints_out(context, Layer::frames), services_out(context, Layer::frames)}) {
     append(rules, more);
   }
-  append(rules, upkeep_frames());
+  append(rules, frames_out(context));
   append(rules, lan_guards(context, Layer::frames));
   append(rules, lan_out(context, Layer::frames));
   append(rules, lan_fragments_out(context));
   rules.push_back(counted({}, "raw", drop(), "G9: any other frame, whoever made it"));
-  table.chains.push_back(Chain{"egress", BaseChain{Hook::egress, 0, context.egress_devices}, std::move(rules)});
+  table.chains = frame_chains(context);
+  table.chains.push_back(chain("frames", std::move(rules)));
+  for (auto& one : egress_chains(context.world.kernel, context.egress_devices)) {
+    table.chains.push_back(std::move(one));
+  }
   return table;
 }
 

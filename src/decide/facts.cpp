@@ -46,6 +46,10 @@ std::optional<TrustedTunnel> match_named_interface(const World& world) {
 
 }  // namespace
 
+bool needs_twin(const KernelFeatures& kernel) {
+  return kernel.owner && !kernel.persist;
+}
+
 bool is_tunnel_kind(std::string_view kind) {
   return kind == "tun" || kind == "ovpn" || kind == "ovpn-dco";
 }

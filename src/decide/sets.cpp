@@ -135,17 +135,6 @@ Set neighbour_set(const Context& context) {
   return prefix_set("neighbours6", Family::ipv6, prefixes);
 }
 
-/// The servers without their ports, for fragments that show none.
-Set server_set(std::string name, Family family, const Context& context) {
-  std::vector<IpAddress> addresses;
-  for (const auto& endpoint : context.endpoints) {
-    if (addresses.empty() || addresses.back() != endpoint.address) {
-      addresses.push_back(endpoint.address);
-    }
-  }
-  return address_set(std::move(name), family, addresses);
-}
-
 std::vector<Set> dispatch_maps(const Context& context) {
   return {
       dispatch_map(context,
@@ -194,6 +183,16 @@ Set endpoint_set(std::string name, Family family, const std::vector<Endpoint>& e
   return set;
 }
 
+Set host_set(std::string name, Family family, const std::vector<Endpoint>& endpoints) {
+  std::vector<IpAddress> addresses;
+  for (const auto& endpoint : endpoints) {
+    addresses.push_back(endpoint.address);
+  }
+  std::sort(addresses.begin(), addresses.end());
+  addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
+  return address_set(std::move(name), family, addresses);
+}
+
 Set prefix_set(std::string name, Family family, const std::vector<Prefix>& prefixes) {
   Set set = plain_set(std::move(name), {family == Family::ipv4 ? KeyType::ipv4_addr : KeyType::ipv6_addr});
   set.interval = true;
@@ -222,8 +221,8 @@ std::vector<Set> egress_sets_of(const Context& context) {
       endpoint_set("transport4", Family::ipv4, context.endpoints),
       endpoint_set("transport6", Family::ipv6, context.endpoints),
       users_set(context),
-      server_set("servers4", Family::ipv4, context),
-      server_set("servers6", Family::ipv6, context),
+      host_set("servers4", Family::ipv4, context.endpoints),
+      host_set("servers6", Family::ipv6, context.endpoints),
       link_local_set(),
       dhcp_set(),
       neighbour_set(context),
@@ -233,6 +232,11 @@ std::vector<Set> egress_sets_of(const Context& context) {
   if (!context.policy.lan.empty()) {
     sets.push_back(name_ports_set());
   }
+  if (!context.policy.endpoints.empty()) {
+    sets.push_back(host_set("hosts4", Family::ipv4, context.policy.endpoints));
+    sets.push_back(host_set("hosts6", Family::ipv6, context.policy.endpoints));
+  }
+  add_all(sets, frame_sets_of(context));
   for (auto& set : allowance_sets(context)) {
     if (!set.name.starts_with("quoted_")) {  // only what comes in is quoted
       sets.push_back(std::move(set));
@@ -267,7 +271,7 @@ std::vector<Set> sets_of(const Context& context) {
       link_local_set(),
       dhcp_set(),
       neighbour_set(context),
-      server_set("servers6", Family::ipv6, context),
+      host_set("servers6", Family::ipv6, context.endpoints),
   };
   add_all(sets, allowance_sets(context));
   if (is_router(context)) {

@@ -18,12 +18,33 @@ struct Stepper {
 
   void log(LogLine::Level level, std::string text) { effects.push_back(LogLine{level, std::move(text)}); }
 
+  /// A link that goes or gets another name may come again with this one.
+  void remember(const Link& link) {
+    constexpr std::size_t most_names = 64;
+    const auto tunnel = world.trusted ? std::optional{world.trusted->index} : std::nullopt;
+    // Docker's and podman's ends of a guest have a new random name each time.
+    const bool passing = link.kind == "veth" && link.name.starts_with("veth");
+    if (passing || is_tunnel_kind(link.kind) || class_of(link, world, tunnel) != LinkClass::link ||
+        is_guest_port(link, world, tunnel)) {
+      return;
+    }
+    std::erase(world.past_links, link.name);
+    world.past_links.push_back(link.name);
+    if (world.past_links.size() > most_names) {
+      world.past_links.erase(world.past_links.begin());
+    }
+  }
+
   void on(const LinksListed& event) {
     world.links = event.links;
     world.links_known = true;
   }
 
   void on(const LinkChanged& event) {
+    if (const auto before = world.links.find(event.link.index);
+        before != world.links.end() && before->second.name != event.link.name) {
+      remember(before->second);
+    }
     auto& link = world.links[event.link.index];
     auto addresses = std::move(link.addresses);
     auto routes = std::move(link.wide_routes);
@@ -34,6 +55,9 @@ struct Stepper {
   }
 
   void on(const LinkRemoved& event) {
+    if (const auto link = world.links.find(event.index); link != world.links.end()) {
+      remember(link->second);
+    }
     world.links.erase(event.index);
     // Kernels before 6.16 take their egress hook away with the device, also when one of the same name comes at once:
     // what was verified is no longer.
@@ -85,6 +109,9 @@ struct Stepper {
   }
 
   void on(const LinksUnknown& event) {
+    for (const auto& [index, link] : world.links) {
+      remember(link);
+    }
     world.links.clear();
     world.links_known = false;
     log(LogLine::Level::warning, "interfaces are read anew: " + event.reason);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <linux/netlink.h>
+#include <net/if.h>
 #include <algorithm>
 #include <cerrno>
 
@@ -51,10 +52,28 @@ bool has_errno(const std::vector<KernelReply>& replies, int errno_value) {
                      [&](const KernelReply& reply) { return reply.errno_value == errno_value; });
 }
 
+/// Without the devices that do not exist, and without chains that have none left.
+model::Ruleset without_absent_devices(model::Ruleset ruleset) {
+  for (model::Table& table : ruleset.tables) {
+    std::erase_if(table.chains, [](model::Chain& chain) {
+      if (!chain.base || chain.base->devices.empty()) {
+        return false;
+      }
+      std::erase_if(chain.base->devices, [](const std::string& name) { return ::if_nametoindex(name.c_str()) == 0; });
+      return chain.base->devices.empty();
+    });
+  }
+  return ruleset;
+}
+
 }  // namespace
 
-Result<Firewall> Firewall::open() {
-  return start(os::NetlinkSocket::open(NETLINK_NETFILTER));
+Result<Firewall> Firewall::open(std::optional<model::KernelFeatures> instead) {
+  auto firewall = start(os::NetlinkSocket::open(NETLINK_NETFILTER));
+  if (firewall && instead) {
+    firewall->features_ = *instead;
+  }
+  return firewall;
 }
 
 Result<Firewall> Firewall::adopt(os::Fd socket_from_service_manager) {
@@ -101,7 +120,12 @@ Outcome Firewall::probe() {
   if (replies->empty() || has_errno(*replies, EPERM)) {
     return fail(EPERM, "firewall: nf_tables does not answer this process: it needs CAP_NET_ADMIN");
   }
-  features_ = {accepted(probe.owner), accepted(probe.owner_persist), accepted(probe.fib), accepted(probe.egress)};
+  features_ = {.owner = accepted(probe.owner),
+               .persist = accepted(probe.owner_persist),
+               .fib = accepted(probe.fib),
+               .egress = accepted(probe.egress),
+               .grows = accepted(probe.deviceless) && accepted(probe.grows),
+               .ahead = accepted(probe.deviceless) && accepted(probe.grows) && accepted(probe.ahead)};
   return done();
 }
 
@@ -151,20 +175,28 @@ Result<std::vector<KernelReply>> Firewall::transact(const codec::Batch& batch) {
   }
 }
 
+/// Where a table cannot outlive its socket, the twin is there for that case, and so nobody may own it.
+std::uint32_t Firewall::flags_for(std::string_view table) const {
+  if (table == model::twin_table_name || !features_.owner) {
+    return 0;
+  }
+  return features_.persist ? owned_flags : codec::table_flag_owner;
+}
+
 TablePlan Firewall::plan_for(const codec::HeldTable& held, const model::Observation& seen) const {
   const bool ours = (held.flags & codec::table_flag_owner) != 0 && held.owner == socket_.port_id();
   const bool foreign = (held.flags & codec::table_flag_owner) != 0 && !ours;
-  TablePlan plan{held.family, TableAction::keep, features_.persist ? owned_flags : 0, !ours, {}};
+  TablePlan plan{held.family, held.name, TableAction::keep, flags_for(held.name), !ours, {}};
   if (foreign) {
     return plan;  // the kernel will refuse, and the error says why
   }
-  if (held.flags == codec::table_flag_persist && features_.persist) {
+  if (held.flags == codec::table_flag_persist && plan.flags == owned_flags) {
     plan.action = TableAction::adopt;
   } else if ((held.flags & codec::table_flag_dormant) != 0 || (held.flags != plan.flags && plan.flags != 0)) {
     // The kernel changes these flags of no table that exists. The explicit drop at the end of every base chain keeps
     // the exchange closed.
     plan.action = TableAction::recreate;
-    plan.counters = seen.counters;
+    plan.counters = held.name == model::table_name ? seen.counters : decltype(seen.counters){};
   }
   return plan;
 }
@@ -172,11 +204,12 @@ TablePlan Firewall::plan_for(const codec::HeldTable& held, const model::Observat
 std::vector<TablePlan> Firewall::plans_for(const model::Ruleset& desired) const {
   std::vector<TablePlan> plans;
   for (const model::Table& table : desired.tables) {
-    const auto known = std::find_if(picture_->plans.begin(), picture_->plans.end(),
-                                    [&](const TablePlan& plan) { return plan.family == table.family; });
+    const auto known = std::find_if(picture_->plans.begin(), picture_->plans.end(), [&](const TablePlan& plan) {
+      return plan.family == table.family && plan.name == table.name;
+    });
     plans.push_back(known != picture_->plans.end()
                         ? *known
-                        : TablePlan{table.family, TableAction::create, features_.persist ? owned_flags : 0, false, {}});
+                        : TablePlan{table.family, table.name, TableAction::create, flags_for(table.name), false, {}});
   }
   return plans;
 }
@@ -258,16 +291,28 @@ Result<ApplyReport> Firewall::apply(const model::Ruleset& desired) {
   if (picture_ && verified_ && *verified_ == desired) {
     return ApplyReport{ApplyReport::Kind::unchanged};
   }
+  auto report = commit(desired);
+  if (report || report.error().code.value() != ENOENT || features_.ahead) {
+    return report;
+  }
+  // A device went away since the facts were taken, and no event has told of it yet.
+  const model::Ruleset rest = without_absent_devices(desired);
+  return rest == desired ? report : commit(rest);
+}
+
+Result<ApplyReport> Firewall::commit(const model::Ruleset& desired) {
   auto kind = attempt(desired);
   if (!kind) {
     return fail(kind.error());
   }
   verified_.reset();
   picture_->ruleset = desired;
-  picture_->ours = features_.persist;
+  picture_->ours = true;
   picture_->plans.clear();
   for (const model::Table& table : desired.tables) {
-    picture_->plans.push_back({table.family, TableAction::keep, 0, !features_.persist, {}});
+    const bool owned = flags_for(table.name) != 0;
+    picture_->plans.push_back({table.family, table.name, TableAction::keep, 0, !owned, {}});
+    picture_->ours = picture_->ours && owned;
   }
   return ApplyReport{*kind};
 }
@@ -278,7 +323,7 @@ Outcome Firewall::remove() {
   codec::DumpDecoder decoder;
   bool interrupted = false;
   for (const TableFamily family : {TableFamily::inet, TableFamily::netdev}) {
-    if (const auto dumped = dump(decoder, interrupted, codec::DumpKind::tables, family); !dumped) {
+    if (const auto dumped = dump(decoder, interrupted, {codec::DumpKind::tables, family}); !dumped) {
       return dumped;
     }
   }

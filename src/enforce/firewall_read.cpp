@@ -16,10 +16,9 @@ constexpr int most_dumps = 64;
 
 }  // namespace
 
-Outcome Firewall::dump(codec::DumpDecoder& decoder, bool& interrupted, DumpKind kind, TableFamily family,
-                       std::string_view set) {
+Outcome Firewall::dump(codec::DumpDecoder& decoder, bool& interrupted, const codec::DumpScope& scope) {
   const std::uint32_t sequence = socket_.next_sequence();
-  const auto sent = socket_.send(codec::encode_dump_request(kind, family, sequence, set));
+  const auto sent = socket_.send(codec::encode_dump_request(scope, sequence));
   if (!sent) {
     return fail(sent.error().within("nft: ask for a dump"));
   }
@@ -76,19 +75,25 @@ Result<std::optional<Firewall::Snapshot>> Firewall::try_snapshot() {
   codec::DumpDecoder decoder;
   bool interrupted = false;
   for (const TableFamily family : {TableFamily::inet, TableFamily::netdev}) {
-    if (const auto dumped = dump(decoder, interrupted, DumpKind::tables, family); !dumped) {
+    if (const auto dumped = dump(decoder, interrupted, {DumpKind::tables, family}); !dumped) {
+      return fail(dumped.error());
+    }
+    const auto& held = decoder.held();
+    const bool ours = std::any_of(held.begin(), held.end(), [&](const auto& table) { return table.family == family; });
+    if (const auto dumped = ours ? dump(decoder, interrupted, {DumpKind::chains, family}) : done(); !dumped) {
       return fail(dumped.error());
     }
   }
   for (const codec::HeldTable& table : std::vector{decoder.held()}) {
     // Sets before their elements, chains before their rules.
-    for (const DumpKind kind : {DumpKind::chains, DumpKind::sets, DumpKind::rules, DumpKind::counters}) {
-      if (const auto dumped = dump(decoder, interrupted, kind, table.family); !dumped) {
+    for (const DumpKind kind : {DumpKind::sets, DumpKind::rules, DumpKind::counters}) {
+      if (const auto dumped = dump(decoder, interrupted, {kind, table.family, table.name}); !dumped) {
         return fail(dumped.error());
       }
     }
-    for (const std::string& set : decoder.set_names(table.family)) {
-      if (const auto dumped = dump(decoder, interrupted, DumpKind::elements, table.family, set); !dumped) {
+    for (const std::string& set : decoder.set_names(table)) {
+      const auto dumped = dump(decoder, interrupted, {DumpKind::elements, table.family, table.name, set});
+      if (!dumped) {
         return fail(dumped.error());
       }
     }
@@ -155,7 +160,7 @@ Result<std::map<std::string, model::CounterValue>> Firewall::read_counters() {
   bool interrupted = false;  // the values of counters are moving anyway
   for (const TableFamily family : {TableFamily::inet, TableFamily::netdev}) {
     for (const DumpKind kind : {DumpKind::tables, DumpKind::counters}) {
-      if (const auto dumped = dump(decoder, interrupted, kind, family); !dumped) {
+      if (const auto dumped = dump(decoder, interrupted, {kind, family}); !dumped) {
         return fail(dumped.error());
       }
     }

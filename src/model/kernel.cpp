@@ -7,6 +7,7 @@ std::string_view to_string(Ownership ownership) {
     case Ownership::none: return "none";
     case Ownership::plain: return "plain";
     case Ownership::owner: return "owner";
+    case Ownership::owner_twin: return "owner+twin";
     case Ownership::owner_persist: return "owner+persist";
   }
   return "none";

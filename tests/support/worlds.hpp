@@ -53,6 +53,11 @@ inline model::DnsFacts plain_resolv_conf(const std::string& server) {
   return facts;
 }
 
+/// What the newest kernel can do.
+inline model::KernelFeatures all_features() {
+  return {.owner = true, .persist = true, .fib = true, .egress = true, .grows = true, .ahead = true};
+}
+
 /// Enabled with a profile of two remotes of one name; OpenVPN does not run.
 inline model::World laptop_blocked() {
   model::World world;
@@ -67,7 +72,7 @@ inline model::World laptop_blocked() {
   world.links[bridge] = link(bridge, "docker0", "bridge");
   world.links[guest] = link(guest, "veth0", "veth");
   world.links[guest].master = bridge;
-  world.kernel = {true, true, true, true};
+  world.kernel = all_features();
   world.dns.facts = plain_resolv_conf("192.168.255.1");  // of an earlier tunnel; tests of names say otherwise
   return world;
 }

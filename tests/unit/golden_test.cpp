@@ -47,5 +47,7 @@ TEST_CASE("Policies and states as rules and as status", "[golden]") {
 }
 
 TEST_CASE("Nothing known, as rules", "[golden]") {
-  test::check_golden("nothing-known.nft", codec::render_nft_text(decide::block_all({true, true, true, true})));
+  model::World nothing;
+  nothing.kernel = test::all_features();
+  test::check_golden("nothing-known.nft", codec::render_nft_text(decide::block_all(nothing)));
 }

@@ -139,7 +139,7 @@ TEST_CASE("policy: bad input and the words it gets") {
       {with(R"("linsk":{})"), "x.json: /linsk: unknown key; did you mean \"links\"?"},
       {with(R"("links":{"dchp":true})"), "x.json: /links/dchp: unknown key; did you mean \"dhcp\"?"},
       {with(R"("links":{"wifi":true})"),
-       "x.json: /links/wifi: unknown key; known here: \"dhcp\", \"neighbour_discovery\""},
+       "x.json: /links/wifi: unknown key; known here: \"dhcp\", \"neighbour_discovery\", \"pppoe\""},
       {with(R"("a/b~c":1)"),
        "x.json: /a~1b~0c: unknown key; known here: \"version\", \"name\", \"description\", "
        "\"transport\", \"links\", \"dns\", \"internal\", \"lan\", \"inbound\", \"endpoints\", \"router\", "

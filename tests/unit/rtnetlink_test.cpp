@@ -141,6 +141,26 @@ TEST_CASE("a port of a bridge has a slave kind and no kind") {
                                          attribute(IFLA_MASTER, raw(3U)))) == one(model::LinkChanged{expected}));
 }
 
+TEST_CASE("rtnetlink: a VLAN names its carrier and its tag; with less it is no VLAN that anything is known of") {
+  const auto vlan = [](const Bytes& data) {
+    return attribute(IFLA_LINKINFO | NLA_F_NESTED,
+                     attribute(IFLA_INFO_KIND, text("vlan")) + attribute(IFLA_INFO_DATA | NLA_F_NESTED, data));
+  };
+  const Bytes name = attribute(IFLA_IFNAME, text("eth0.5"));
+  const Bytes carrier = attribute(IFLA_LINK, raw(2U));
+  const Bytes id = attribute(IFLA_VLAN_ID, raw(std::uint16_t{5}));
+  const Bytes protocol = attribute(IFLA_VLAN_PROTOCOL, Bytes{0x88, 0xa8});
+  model::Link expected = link(9, "eth0.5");
+  expected.kind = "vlan";
+  CHECK(decoded(message(RTM_NEWLINK, link_body(9) + name + carrier + vlan(id))) == one(model::LinkChanged{expected}));
+  const Bytes elsewhere = attribute(IFLA_LINK_NETNSID, raw(1U));
+  CHECK(decoded(message(RTM_NEWLINK, link_body(9) + name + carrier + elsewhere + vlan(id + protocol))) ==
+        one(model::LinkChanged{expected}));
+  expected.vlan = model::Vlan{model::IfIndex{2}, 0x88a8, 5};
+  CHECK(decoded(message(RTM_NEWLINK, link_body(9) + name + carrier + vlan(id + protocol))) ==
+        one(model::LinkChanged{expected}));
+}
+
 TEST_CASE("bridge ports that come and go are not links that come and go") {
   CHECK(decoded(message(RTM_DELLINK, link_body(5, 0, AF_BRIDGE) + attribute(IFLA_IFNAME, text("veth1")))).empty());
   CHECK(decoded(message(RTM_NEWLINK, link_body(5, 0, AF_BRIDGE) + attribute(IFLA_MASTER, raw(3U)))).empty());

@@ -10,14 +10,35 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
+#include <optional>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 namespace killswitch::codec {
 
 using Span = std::span<const std::uint8_t>;
+
+/// The structure at the start of `bytes`, which need not be aligned in memory; nothing when it is cut short.
+template <typename T>
+std::optional<T> read_struct(Span bytes) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  if (bytes.size() < sizeof(T)) {
+    return std::nullopt;
+  }
+  T value{};
+  std::memcpy(&value, bytes.data(), sizeof(T));
+  return value;
+}
+
+/// What follows the first `length` bytes and their padding; nothing when there is nothing.
+[[nodiscard]] inline Span after(Span bytes, std::size_t length) {
+  return bytes.subspan(std::min<std::size_t>(NLMSG_ALIGN(length), bytes.size()));
+}
 
 /// Calls `use(message)` for each whole message. @return false when lengths do not add up.
 /// libmnl compares lengths as signed numbers, so that to it a message of 2 GiB and more would fit everywhere.
@@ -81,7 +102,7 @@ public:
   }
 
 private:
-  std::array<const nlattr*, 32> all_{};
+  std::array<const nlattr*, 64> all_{};
   bool valid_{false};
 };
 

@@ -31,6 +31,7 @@ enum class TableAction : std::uint8_t {
 
 struct TablePlan {
   model::TableFamily family{model::TableFamily::inet};
+  std::string name{model::table_name};
   TableAction action{TableAction::create};
   std::uint32_t flags{0};  ///< NFT_TABLE_F_*, for create, adopt and recreate
   /// Also state the policy of base chains that exist: for a table that others could have changed.
@@ -96,6 +97,9 @@ struct ProbeBatch {
   std::uint32_t owner_persist{0};  ///< … no NFT_TABLE_F_PERSIST
   std::uint32_t fib{0};            ///< … no `fib daddr . iif type`
   std::uint32_t egress{0};         ///< … no netdev egress hook
+  std::uint32_t deviceless{0};     ///< … no egress chain without devices; what follows counts only where it passes
+  std::uint32_t grows{0};          ///< … no device can be added to an egress chain
+  std::uint32_t ahead{0};          ///< … a device must exist
 };
 [[nodiscard]] ProbeBatch encode_probe(std::uint32_t sequence);
 

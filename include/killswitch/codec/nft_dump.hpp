@@ -1,6 +1,6 @@
 // What the kernel holds of our tables: its dumps, message by message, back into a ruleset.
 //
-// Only tables with our name are looked at. What is not in our vocabulary (another program's rule, an element with a
+// Only tables with our names are looked at. What is not in our vocabulary (another program's rule, an element with a
 // timeout, a chain with another policy) becomes a difference in words and never half a fact. Sending requests and
 // repeating an interrupted dump is enforce/firewall's business. libnftnl reads the messages, after nft_sieve has.
 // @source Linux net/netfilter/nf_tables_api.c (nf_tables_fill_*), include/uapi/linux/netfilter/nf_tables.h
@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 struct nlmsghdr;
@@ -22,6 +23,7 @@ namespace killswitch::codec {
 /// How the kernel holds one of our tables.
 struct HeldTable {
   model::TableFamily family{model::TableFamily::inet};
+  std::string name;
   std::uint32_t flags{0};  ///< NFT_TABLE_F_*
   std::uint32_t owner{0};  ///< netlink port of the owning socket; 0: none
   bool operator==(const HeldTable&) const = default;
@@ -43,7 +45,7 @@ public:
 
   [[nodiscard]] const std::vector<HeldTable>& held() const { return held_; }
   /// The sets of a table so far, so that their elements can be asked for.
-  [[nodiscard]] std::vector<std::string> set_names(model::TableFamily family) const;
+  [[nodiscard]] std::vector<std::string> set_names(const HeldTable& table) const;
   /// What was decoded; `differences` has what could not be. To be called once, after the last answer.
   [[nodiscard]] model::Observation finish();
   /// From NFT_MSG_NEWGEN.
@@ -64,13 +66,14 @@ private:
 
   void message(const nlmsghdr& message);
   void generation_message(const nlmsghdr& message);
-  void table_message(const nlmsghdr& message, model::TableFamily family);
+  void table_message(const nlmsghdr& message, HeldTable table);
   void chain_message(const nlmsghdr& message, std::size_t table);
   void set_message(const nlmsghdr& message, std::size_t table);
   void elements_message(const nlmsghdr& message, std::size_t table);
   void rule_message(const nlmsghdr& message, std::size_t table);
   void counter_message(const nlmsghdr& message, std::size_t table);
   void finish_set(RawSet& raw);
+  [[nodiscard]] model::Ownership ownership() const;
   [[nodiscard]] RawSet* find_set(std::size_t table, std::string_view name);
 
   model::Observation observation_;
@@ -81,10 +84,16 @@ private:
 
 enum class DumpKind : std::uint8_t { tables, chains, sets, elements, rules, counters };
 
-/// One dump request. Tables and chains come for the whole family, the rest for our table only.
-/// @param set for DumpKind::elements
-[[nodiscard]] std::vector<std::uint8_t> encode_dump_request(DumpKind kind, model::TableFamily family,
-                                                            std::uint32_t sequence, std::string_view set = {});
+/// What is asked for. Tables and chains come for the whole family, the rest for one table only.
+struct DumpScope {
+  DumpKind kind{DumpKind::tables};
+  model::TableFamily family{model::TableFamily::inet};
+  std::string table{model::table_name};
+  std::string set{};  ///< for DumpKind::elements
+};
+
+/// One dump request.
+[[nodiscard]] std::vector<std::uint8_t> encode_dump_request(const DumpScope& scope, std::uint32_t sequence);
 /// NFT_MSG_GETGEN; answered by one message, without an end.
 [[nodiscard]] std::vector<std::uint8_t> encode_generation_request(std::uint32_t sequence);
 

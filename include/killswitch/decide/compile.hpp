@@ -10,7 +10,8 @@ namespace killswitch::decide {
 /// the ruleset that refuses everything (see `block_all`).
 [[nodiscard]] model::Ruleset compile(const model::World& world);
 
-/// Nothing leaves but loopback: what is applied when nothing is known or when a ruleset fails its audit.
-[[nodiscard]] model::Ruleset block_all(const model::KernelFeatures& kernel);
+/// Nothing leaves but loopback: what is applied when a ruleset fails its audit. Of `world` only the names of interfaces
+/// and what the kernel can do are believed, so that the egress of every interface is closed as well.
+[[nodiscard]] model::Ruleset block_all(const model::World& world);
 
 }  // namespace killswitch::decide

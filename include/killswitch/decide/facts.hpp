@@ -11,6 +11,9 @@
 
 namespace killswitch::decide {
 
+/// Whether the rules must stand twice, because a table is lost with the socket that owns it.
+[[nodiscard]] bool needs_twin(const model::KernelFeatures& kernel);
+
 /// Link kinds that OpenVPN makes: "tun" (tun and tap), "ovpn" (in-tree offload) and "ovpn-dco" (out of tree).
 [[nodiscard]] bool is_tunnel_kind(std::string_view kind);
 

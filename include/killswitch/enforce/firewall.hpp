@@ -33,7 +33,8 @@ struct ApplyReport {
 class Firewall {
 public:
   /// Opens the socket and finds out what this kernel can do. Touches no table.
-  [[nodiscard]] static Result<Firewall> open();
+  /// @param instead of what the kernel was found to do, as if it could do less: for tests alone
+  [[nodiscard]] static Result<Firewall> open(std::optional<model::KernelFeatures> instead = std::nullopt);
   /// Goes on with the socket of the process before us, and so with its ownership of the tables.
   [[nodiscard]] static Result<Firewall> adopt(os::Fd socket_from_service_manager);
 
@@ -41,6 +42,7 @@ public:
 
   /// Makes the kernel hold exactly `desired`. The first call of a process believes nothing and replaces all; later ones
   /// send as little as the last verified `read_back` allows.
+  /// A device that is gone by now keeps nothing else from being closed: its place is left out, which `read_back` tells.
   /// @return an error that names the rule the kernel refused, or who holds the table (EPERM)
   [[nodiscard]] Result<ApplyReport> apply(const model::Ruleset& desired);
 
@@ -86,17 +88,18 @@ private:
 
   [[nodiscard]] Result<Snapshot> snapshot();
   [[nodiscard]] Result<std::optional<Snapshot>> try_snapshot();
-  [[nodiscard]] Outcome dump(codec::DumpDecoder& decoder, bool& interrupted, codec::DumpKind kind,
-                             model::TableFamily family, std::string_view set = {});
+  [[nodiscard]] Outcome dump(codec::DumpDecoder& decoder, bool& interrupted, const codec::DumpScope& scope);
   [[nodiscard]] Result<std::uint32_t> generation();
   [[nodiscard]] Result<std::span<const std::uint8_t>> receive();
 
   [[nodiscard]] Outcome look();
+  [[nodiscard]] std::uint32_t flags_for(std::string_view table) const;
   [[nodiscard]] codec::TablePlan plan_for(const codec::HeldTable& held, const model::Observation& seen) const;
   [[nodiscard]] std::vector<codec::TablePlan> plans_for(const model::Ruleset& desired) const;
   [[nodiscard]] Result<codec::Batch> encode(const model::Ruleset& desired, ApplyReport::Kind kind,
                                             std::optional<std::uint32_t> generation);
   [[nodiscard]] Result<ApplyReport::Kind> attempt(const model::Ruleset& desired);
+  [[nodiscard]] Result<ApplyReport> commit(const model::Ruleset& desired);
   /// @return sequence number and errno of each refused message; none: committed
   [[nodiscard]] Result<std::vector<codec::KernelReply>> transact(const codec::Batch& batch);
   void skip_sequences(std::size_t count);

@@ -17,11 +17,19 @@ struct KernelFeatures {
   bool persist{false};  ///< NFT_TABLE_F_PERSIST: the table outlives its owner
   bool fib{false};      ///< `fib daddr . iif type`
   bool egress{false};   ///< the netdev egress hook: packet sockets, bridges, macvlan
+  bool grows{false};    ///< an egress chain that exists takes further devices (Linux 6.4)
+  bool ahead{false};  ///< … and names of devices that do not exist yet, which it covers when they appear (Linux 6.16)
   bool operator==(const KernelFeatures&) const = default;
 };
 
 /// How our tables are held at the moment.
-enum class Ownership : std::uint8_t { none, plain, owner, owner_persist };
+enum class Ownership : std::uint8_t {
+  none,           ///< there is no table of ours
+  plain,          ///< any program can take them away
+  owner,          ///< no other program can, but they vanish with the owning socket
+  owner_twin,     ///< … and then the plain twin stays
+  owner_persist,  ///< no other program can, and they stay without the socket
+};
 [[nodiscard]] std::string_view to_string(Ownership ownership);
 
 /// What was read back after an apply.

@@ -10,11 +10,20 @@
 
 namespace killswitch::model {
 
+/// What makes a link a VLAN: its frames leave through another link, with a tag.
+struct Vlan {
+  IfIndex carrier;
+  std::uint16_t protocol{0x8100};  ///< EtherType of the tag: 802.1Q, or 0x88a8 (802.1ad)
+  std::uint16_t id{0};
+  auto operator<=>(const Vlan&) const = default;
+};
+
 struct Link {
   IfIndex index;
   std::string name;
   std::string kind;                         ///< IFLA_INFO_KIND: "tun", "bridge", "veth", …; empty for hardware
   std::optional<IfIndex> master;            ///< the bridge or bond that it is a port of
+  std::optional<Vlan> vlan;                 ///< of kind "vlan", with a carrier that is in this namespace
   bool up{false};                           ///< IFF_UP
   std::vector<InterfaceAddress> addresses;  ///< sorted
   std::vector<Prefix> wide_routes;  ///< sorted; those that send large parts of the internet this way (is_wide_route)

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -94,6 +95,7 @@ struct Rule {
 };
 
 enum class Hook : std::uint8_t { prerouting, input, forward, output, postrouting, egress };
+[[nodiscard]] std::string_view to_string(Hook hook);
 enum class TableFamily : std::uint8_t { inet, netdev };
 /// A nat chain sees the first packet of a connection alone: it may translate it, but never decides whether it passes.
 enum class ChainType : std::uint8_t { filter, nat };
@@ -147,6 +149,9 @@ struct Ruleset {
 
 /// Name of our table in every family.
 inline constexpr const char* table_name = "killswitch";
+/// Where a table cannot outlive the socket that owns it, the same rules stand once more in a table that nobody owns:
+/// another program's flush takes that one away, a lost socket the other, and neither takes both.
+inline constexpr const char* twin_table_name = "killswitch-twin";
 
 struct CounterValue {
   std::uint64_t packets{0};

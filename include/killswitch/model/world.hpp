@@ -40,6 +40,7 @@ struct World {
 
   Links links;
   bool links_known{false};
+  std::vector<std::string> past_links;  ///< names that links had, latest last; not those of tunnels and guests
   std::map<management::ConnectionId, ManagementPeer> peers;
   std::optional<management::ConnectionId> reporter;  ///< whose announcement `report` is; nothing: from before a restart
   std::optional<TunnelReport> report;                ///< what OpenVPN announced last and did not take back
