@@ -55,6 +55,11 @@ run_long_cases() {
 		python3 "$PROJECT/tests/lab/run_case.py" "$name" --bin-dir "$PROJECT/build/dev/bin" --long
 		record "lab, long: $name" $?
 	done
+	for name in 6.1 6.12; do
+		python3 "$PROJECT/tests/vm/run_in_vm.py" --kernel "$name" --seconds 3600 -- \
+			python3 "$PROJECT/tests/vm/suite.py" --bin-dir "$PROJECT/build/dev/bin" --long
+		record "vm, long: $name" $?
+	done
 }
 
 # Boots, crashes and packages with more rounds; the package of the other Debian with all that it can be tested with.

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs one case of the laboratory: run_case.py CASE --bin-dir DIR [--long].
 
-`run_case.py --list` names the cases; `run_case.py shell --bin-dir DIR` opens a shell in a running laboratory
+`run_case.py --list` names the cases, `--list-vm` those for other kernels (tests/vm runs them); `run_case.py shell --bin-dir DIR` opens a shell in a running laboratory
 (`ip netns exec laptop …` there). Needs root; touches nothing of the machine's own network.
 """
 
@@ -82,9 +82,11 @@ def main() -> int:
     parser.add_argument("--bin-dir", type=Path, help="where killswitch and killswitchd are")
     parser.add_argument("--long", action="store_true", help="more rounds, longer storms")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
+    parser.add_argument("--list-vm", action="store_true", help="name the cases that are run in virtual machines and end")
     arguments = parser.parse_args()
-    if arguments.list:
-        print(*(f"{case.name:20} {case.text}" for case in CASES.values()), sep="\n")
+    if arguments.list or arguments.list_vm:
+        listed = [case for case in CASES.values() if case.vm == arguments.list_vm]
+        print(*(f"{case.name:20} {case.text}" for case in listed), sep="\n")
         return 0
     if arguments.case is None or arguments.bin_dir is None:
         parser.error("a CASE and --bin-dir are needed (--list names the cases)")
