@@ -14,7 +14,8 @@ usage() {
 
 		Installs what is missing (packaging/install-dependencies.sh), builds the project in build/dev and its unit tests
 		with sanitizers in build/asan, and runs: unit, kernel and architecture tests, the fuzzing corpora, the
-		laboratory, and real Debian machines in containers. Everything that touches a network runs in namespaces of its own.
+		laboratory, real Debian machines in containers, and emulated machines with Debian's own kernels (downloaded once,
+		kept in build/). Everything that touches a network runs in namespaces of its own.
 
 		  --long     afterwards every case of the laboratory again, with more rounds and longer storms, and the packages
 		             of both Debians from a clean tree

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """Runs one case of the laboratory: run_case.py CASE --bin-dir DIR [--long].
 
-`run_case.py --list` names the cases, `--list-vm` those for other kernels (tests/vm runs them); `run_case.py shell --bin-dir DIR` opens a shell in a running laboratory
-(`ip netns exec laptop …` there). Needs root; touches nothing of the machine's own network.
+`run_case.py --list` names the cases, `--list-vm` those for other kernels, which tests/vm runs; `run_case.py shell
+--bin-dir DIR` opens a shell in a running laboratory (`ip netns exec laptop …` there). Needs root; touches nothing of
+the machine's own network.
 """
 
 import argparse
