@@ -31,7 +31,7 @@ _killswitch() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} i
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		_killswitch_words "$word" enable confirm disable status rules explain test connect policy --help --version
+		_killswitch_words "$word" enable confirm disable status rules explain test blocked connect policy --help --version
 		return
 	fi
 	for ((i = 2; i < COMP_CWORD; i++)); do
@@ -63,6 +63,7 @@ _killswitch() {
 	confirm) _killswitch_words "$word" --json --help ;;
 	disable) _killswitch_words "$word" --offline --json --help ;;
 	status) _killswitch_words "$word" --json --watch --help ;;
+	blocked) _killswitch_words "$word" --follow --json --help ;;
 	rules | explain | test) _killswitch_words "$word" --json --help ;;
 	connect)
 		if [[ $word == -* ]]; then

@@ -22,6 +22,7 @@ complete -c killswitch -n __fish_use_subcommand -a status -d 'Say what the kerne
 complete -c killswitch -n __fish_use_subcommand -a rules -d 'Print the rules that the kernel holds'
 complete -c killswitch -n __fish_use_subcommand -a explain -d 'Say what the rules do with a packet, and why'
 complete -c killswitch -n __fish_use_subcommand -a test -d 'Try every way out of this machine'
+complete -c killswitch -n __fish_use_subcommand -a blocked -d 'Say what was refused'
 complete -c killswitch -n __fish_use_subcommand -a connect -d 'Lock if needed, then start OpenVPN'
 complete -c killswitch -n __fish_use_subcommand -a policy -d 'List, show or check policies'
 
@@ -46,6 +47,9 @@ complete -c killswitch -n '__killswitch_in rules' -l json -d 'Print JSON'
 
 complete -c killswitch -n '__killswitch_in explain' -l json -d 'Print JSON'
 complete -c killswitch -n '__killswitch_in test' -l json -d 'Print JSON'
+
+complete -c killswitch -n '__killswitch_in blocked' -l follow -d 'Go on, and print each packet'
+complete -c killswitch -n '__killswitch_in blocked' -l json -d 'Print JSON'
 
 complete -c killswitch -n '__killswitch_in connect' -F
 complete -c killswitch -n '__killswitch_in connect' -l yes -d 'Also when it cuts this SSH session'

@@ -49,6 +49,12 @@ struct StatusCommand {
 /// @param packet in the grammar of codec/packet_text.hpp
 [[nodiscard]] int run_explain(const std::string& packet, Output output);
 
+struct BlockedCommand {
+  bool follow{false};
+  Output output{Output::text};
+};
+[[nodiscard]] int run_blocked(const Paths& paths, const BlockedCommand& command);
+
 struct ConnectCommand {
   std::string profile;
   std::string policy;

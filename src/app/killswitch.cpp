@@ -15,6 +15,7 @@ struct CommandLine {
   EnableCommand enable;
   DisableCommand disable;
   StatusCommand status;
+  BlockedCommand blocked;
   ConnectCommand connect;
   std::string policy;
   std::string packet;
@@ -144,6 +145,24 @@ void add_explain(CLI::App& app, CommandLine& line) {
   command->callback([&line] { line.exit = run_explain(line.packet, line.output()); });
 }
 
+void add_blocked(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("blocked", "Say what was refused: class, destination, program");
+  command->footer(
+      "Without --follow: how much was refused since the kill switch was enabled, by class.\n"
+      "With --follow: each packet of this host and its guests from now on, at most 50 a second. A program that has\n"
+      "closed its socket already is told by its user alone.\n"
+      "Exit status 3 while disabled.\n\n"
+      "Examples:\n"
+      "  killswitch blocked\n"
+      "  killswitch blocked --follow --json | jq -r .process");
+  command->add_flag("--follow", line.blocked.follow, "go on, and print each packet");
+  command->add_flag("--json", line.json, "print JSON; with --follow one object a line");
+  command->callback([&line] {
+    line.blocked.output = line.output();
+    line.exit = run_blocked(line.paths, line.blocked);
+  });
+}
+
 void add_connect(CLI::App& app, CommandLine& line) {
   auto* command = app.add_subcommand("connect", "Lock this machine if needed, then start OpenVPN under the lock");
   command->footer(
@@ -195,6 +214,7 @@ int main(int argc, char** argv) {
   add_rules(app, line);
   add_test(app, line);
   add_explain(app, line);
+  add_blocked(app, line);
   add_connect(app, line);
   add_policy(app, line);
   try {

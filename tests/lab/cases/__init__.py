@@ -2,6 +2,7 @@
 
 from . import (
     authority,
+    blocked,
     connecting,
     crashes,
     faults,
@@ -30,6 +31,7 @@ from . import (
 
 __all__ = [
     "authority",
+    "blocked",
     "connecting",
     "crashes",
     "faults",

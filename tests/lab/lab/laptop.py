@@ -178,6 +178,10 @@ class Laptop:
         except LabError as error:
             raise LabError(f"{error}; status said: {last[-1] if last else 'nothing'}") from None
 
+    def program(self, name: str) -> str:
+        """Where one of the project's programs is."""
+        return str(self.binary(name))
+
     def binary(self, name: str) -> Path:
         """Where a program of ours is."""
         path = self._binaries / name
