@@ -109,6 +109,12 @@ Outcome Daemon::start() {
   complain(os::store_fd(firewall_descriptor, firewall_.fd()));
   start_openvpn_sensor();
   start_names();
+  auto server_names = sense::ServerNameSensor::start(loop_, [this](Event event) { post(std::move(event)); });
+  if (server_names) {
+    server_names_ = std::move(*server_names);
+  } else {
+    complain(fail(server_names.error()));  // servers are then known by the addresses that were pinned
+  }
 
   // A wake-up that brought no fact (another program changed its own tables) changes nothing.
   auto drained = loop_.when_drained([this] {
@@ -263,6 +269,7 @@ void Daemon::reconcile() {
     }
   } while (!queue_.empty());
   retry_names_later();
+  plan_question();
   announce();
 }
 
@@ -326,6 +333,28 @@ void Daemon::enforce_disabled() {
   }
   removed_ = true;
   post(FirewallObserved{});
+}
+
+void Daemon::plan_question() {
+  const auto due = server_names_ ? decide::next_question(world_) : std::nullopt;
+  if (due == question_due_) {
+    return;
+  }
+  question_due_ = due;
+  question_ = {};
+  if (!due) {
+    return;
+  }
+  const auto delay = std::max<std::chrono::seconds>(*due - wall_clock(), 0s);
+  auto timer = loop_.after(delay, [this] {
+    question_due_.reset();
+    server_names_->ask(decide::names_in_question(world_));
+    post(ServerNamesAsked{});
+    reconcile();
+  });
+  if (timer) {
+    question_ = std::move(*timer);
+  }
 }
 
 bool Daemon::observe() {

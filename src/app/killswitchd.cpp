@@ -5,13 +5,16 @@
 #include "killswitch/os/event_loop.hpp"
 #include "killswitch/os/log.hpp"
 #include "killswitch/os/service_manager.hpp"
+#include "killswitch/sense/resolver.hpp"
 
 #include <fmt/format.h>
 #include <malloc.h>
 #include <unistd.h>
 #include <csignal>
 #include <cstdio>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace {
 
@@ -61,6 +64,19 @@ int run() {
   return 0;
 }
 
+/// In a process of its own, started by the daemon: the system's resolver is asked, and its answer thrown away, because
+/// the daemon hears it on the wire.
+int resolve_aloud(const std::vector<std::string>& names) {
+  constexpr unsigned patience = 30;  // seconds; a resolver that is not there takes the C library as long
+  ::alarm(patience);
+  bool all = true;
+  for (const auto& name : names) {
+    const auto pinned = sense::resolve({name, model::Port{1194}, model::Protocol::udp, {}}, {});
+    all = all && pinned.failure.empty();
+  }
+  return all ? 0 : 1;
+}
+
 constexpr const char* usage =
     "killswitchd keeps this machine's traffic inside its OpenVPN tunnel. It is started by the service manager;\n"
     "`killswitch` is the command to talk to it.\n"
@@ -81,6 +97,9 @@ int main(int argc, char** argv) {
   if (argc == 2 && word == "--version") {
     fmt::print("{}\n", KILLSWITCH_VERSION);
     return 0;
+  }
+  if (argc > 2 && word == "--resolve") {
+    return resolve_aloud({argv + 2, argv + argc});
   }
   if (argc > 1) {
     fmt::print(stderr, "killswitchd: it takes no arguments\n{}", usage);

@@ -80,6 +80,9 @@ OrderedJson write_pinned_remote(const model::PinnedRemote& pinned) {
   json["addresses"] = write_addresses(pinned.addresses);
   json["resolved_at"] = render_time(pinned.resolved_at);
   json["failure"] = pinned.failure;
+  if (pinned.expires != std::chrono::sys_seconds{}) {
+    json["expires"] = render_time(pinned.expires);
+  }
   return json;
 }
 
@@ -151,7 +154,7 @@ void read_endpoint(const JsonCursor& cursor, model::Endpoint& endpoint) {
 }
 
 void read_pinned_remote(const JsonCursor& cursor, model::PinnedRemote& pinned) {
-  cursor.expect_object({"host", "port", "protocol", "family", "addresses", "resolved_at", "failure"});
+  cursor.expect_object({"host", "port", "protocol", "family", "addresses", "resolved_at", "failure", "expires"});
   auto& remote = pinned.remote;
   read_host(cursor.required("host", "a host name or a numeric address"), remote.host);
   read_port(cursor.required("port", "a port"), remote.port);
@@ -165,6 +168,7 @@ void read_pinned_remote(const JsonCursor& cursor, model::PinnedRemote& pinned) {
   }
   read_time(cursor.optional("resolved_at"), pinned.resolved_at);
   cursor.optional("failure").read(pinned.failure);
+  read_time(cursor.optional("expires"), pinned.expires);
 }
 
 }  // namespace killswitch::codec

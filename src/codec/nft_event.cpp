@@ -95,7 +95,7 @@ void NftEventDecoder::change(const nlmsghdr& message) {
   }
   const Attributes attributes{attributes_of(message)};
   const auto table = attributes.text(table_attribute);
-  if (table != model::table_name) {
+  if (table != model::table_name && table != model::twin_table_name) {
     return;
   }
   const Wording& wording = wording_of(message.nlmsg_type & 0xffU);

@@ -24,6 +24,11 @@ ProbeBatch encode_probe(std::uint32_t sequence) {
     return probe;  // cannot be: the rule is a constant that can be expressed
   }
   probe.fib = writer.last_sequence();
+  static const model::Rule log{{}, {}, {}, "log", {1, "probe", 0}};
+  if (!writer.add_rule(plain, chain, log).empty()) {
+    return probe;
+  }
+  probe.log = writer.last_sequence();
   static const model::Table netdev{model::TableFamily::netdev, "killswitch_probe_egress", {}, {}, {}};
   static const model::Chain egress{"probe", model::BaseChain{model::Hook::egress, 0, {"lo"}}, {}};
   writer.create_table(netdev, 0);

@@ -21,6 +21,8 @@ using model::Verdict;
 constexpr std::uint32_t registers = 16;
 // @source NFT_RULE_MAXEXPRS, Linux net/netfilter/nf_tables_api.c
 constexpr std::size_t most_expressions = 128;
+// @source NF_LOG_PREFIXLEN, Linux include/uapi/linux/netfilter/nf_log.h
+constexpr std::size_t longest_log_prefix = 128;
 
 /// A register that starts at a multiple of 16 bytes has its older name, as nft(8) gives it.
 std::uint32_t register_number(std::uint32_t index) {
@@ -34,6 +36,7 @@ public:
 
   [[nodiscard]] Problem match(const Match& match);
   void count(const std::string& counter);
+  void log(const model::Log& log);
   [[nodiscard]] Problem verdict(const Verdict& verdict);
   [[nodiscard]] std::size_t count() const { return count_; }
 
@@ -172,6 +175,22 @@ void ExpressionWriter::count(const std::string& counter) {
   nftnl_expr_set_str(expression, NFTNL_EXPR_OBJREF_IMM_NAME, counter.c_str());
 }
 
+void ExpressionWriter::log(const model::Log& log) {
+  if (log.per_second != 0) {
+    nftnl_expr* limit = start("limit");
+    nftnl_expr_set_u64(limit, NFTNL_EXPR_LIMIT_RATE, log.per_second);
+    nftnl_expr_set_u64(limit, NFTNL_EXPR_LIMIT_UNIT, 1);  // seconds
+    nftnl_expr_set_u32(limit, NFTNL_EXPR_LIMIT_BURST, limit_burst);
+    nftnl_expr_set_u32(limit, NFTNL_EXPR_LIMIT_TYPE, NFT_LIMIT_PKTS);
+    nftnl_expr_set_u32(limit, NFTNL_EXPR_LIMIT_FLAGS, 0);
+  }
+  nftnl_expr* expression = start("log");
+  nftnl_expr_set_u16(expression, NFTNL_EXPR_LOG_GROUP, log.group);
+  if (!log.prefix.empty()) {
+    nftnl_expr_set_str(expression, NFTNL_EXPR_LOG_PREFIX, log.prefix.c_str());
+  }
+}
+
 void ExpressionWriter::reject(Verdict::Kind kind) {
   const bool reset = kind == Verdict::Kind::reject_with_tcp_reset;
   nftnl_expr* expression = start("reject");
@@ -211,6 +230,9 @@ Problem check_names(const model::Rule& rule) {
   const auto too_long = [](const std::string& name) { return name.size() >= NFT_NAME_MAXLEN; };
   const bool in_match =
       std::any_of(rule.matches.begin(), rule.matches.end(), [&](const Match& match) { return too_long(match.set); });
+  if (rule.log.prefix.size() >= longest_log_prefix) {
+    return "the prefix of a log has at most 127 characters";
+  }
   const bool elsewhere = too_long(rule.counter) || too_long(rule.verdict.chain) || too_long(rule.verdict.map);
   return in_match || elsewhere ? "a name has at most 255 characters" : "";
 }
@@ -269,6 +291,9 @@ Problem add_expressions(nftnl_rule& out, const model::Rule& rule) {
   }
   if (!rule.counter.empty()) {
     writer.count(rule.counter);
+  }
+  if (rule.log.group != 0) {
+    writer.log(rule.log);
   }
   problem = writer.verdict(rule.verdict);
   if (problem.empty() && writer.count() > most_expressions) {

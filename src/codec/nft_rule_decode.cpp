@@ -62,6 +62,8 @@ private:
   void compare(const nftnl_expr* data);
   void look_up(const nftnl_expr* data);
   void object(const nftnl_expr* data);
+  void log(const nftnl_expr* data);
+  void limit(const nftnl_expr* data);
   void reject(const nftnl_expr* data);
   void immediate(const nftnl_expr* data);
   void verdict(Verdict verdict);
@@ -230,6 +232,31 @@ void RuleDecoder::object(const nftnl_expr* data) {
   decoded_.rule.counter = text_or_empty(nftnl_expr_get_str(data, NFTNL_EXPR_OBJREF_IMM_NAME));
 }
 
+void RuleDecoder::limit(const nftnl_expr* data) {
+  const bool ours = nftnl_expr_get_u64(data, NFTNL_EXPR_LIMIT_UNIT) == 1 &&
+                    number(data, NFTNL_EXPR_LIMIT_BURST) == std::optional{limit_burst} &&
+                    number(data, NFTNL_EXPR_LIMIT_TYPE) == std::optional<std::uint32_t>{NFT_LIMIT_PKTS} &&
+                    number(data, NFTNL_EXPR_LIMIT_FLAGS).value_or(0) == 0;
+  const std::uint64_t rate = nftnl_expr_get_u64(data, NFTNL_EXPR_LIMIT_RATE);
+  if (!ours || rate == 0 || rate > UINT32_MAX || !loaded_.empty() || decoded_.rule.log != model::Log{}) {
+    refuse("a limit that this program never writes");
+    return;
+  }
+  decoded_.rule.log.per_second = static_cast<std::uint32_t>(rate);
+}
+
+void RuleDecoder::log(const nftnl_expr* data) {
+  auto& log = decoded_.rule.log;
+  const std::uint16_t group =
+      nftnl_expr_is_set(data, NFTNL_EXPR_LOG_GROUP) ? nftnl_expr_get_u16(data, NFTNL_EXPR_LOG_GROUP) : std::uint16_t{0};
+  if (group == 0 || log.group != 0 || !loaded_.empty()) {
+    refuse("a log that this program never writes");
+    return;
+  }
+  log.group = group;
+  log.prefix = text_or_empty(nftnl_expr_get_str(data, NFTNL_EXPR_LOG_PREFIX));
+}
+
 void RuleDecoder::reject(const nftnl_expr* data) {
   const std::uint32_t type = number(data, NFTNL_EXPR_REJECT_TYPE).value_or(UINT32_MAX);
   const bool has_code = nftnl_expr_is_set(data, NFTNL_EXPR_REJECT_CODE);
@@ -290,6 +317,10 @@ void RuleDecoder::expression(const nftnl_expr* expression) {
     look_up(expression);
   } else if (name == "objref") {
     object(expression);
+  } else if (name == "limit") {
+    limit(expression);
+  } else if (name == "log") {
+    log(expression);
   } else if (name == "reject") {
     reject(expression);
   } else if (name == "masq") {
@@ -300,6 +331,9 @@ void RuleDecoder::expression(const nftnl_expr* expression) {
 }
 
 DecodedRule RuleDecoder::finish() && {
+  if (decoded_.rule.log.per_second != 0 && decoded_.rule.log.group == 0) {
+    refuse("a limit of nothing");
+  }
   if (!loaded_.empty() || !mask_.empty()) {
     refuse("something loaded that nothing compares");
   }

@@ -44,6 +44,15 @@ constexpr Known masq[] = {{NFTA_MASQ_FLAGS, Form::foreign},
                           {NFTA_MASQ_REG_PROTO_MIN, Form::foreign},
                           {NFTA_MASQ_REG_PROTO_MAX, Form::foreign}};
 
+constexpr Known log[] = {{NFTA_LOG_GROUP, Form::u16},       {NFTA_LOG_PREFIX, Form::text},
+                         {NFTA_LOG_LEVEL, Form::foreign},   {NFTA_LOG_FLAGS, Form::foreign},
+                         {NFTA_LOG_SNAPLEN, Form::foreign}, {NFTA_LOG_QTHRESHOLD, Form::foreign}};
+constexpr Known limit[] = {{NFTA_LIMIT_RATE, Form::u64},
+                           {NFTA_LIMIT_UNIT, Form::u64},
+                           {NFTA_LIMIT_BURST, Form::u32},
+                           {NFTA_LIMIT_TYPE, Form::u32},
+                           {NFTA_LIMIT_FLAGS, Form::u32}};
+
 struct KnownExpression {
   std::string_view name;
   std::span<const Known> data;
@@ -51,7 +60,7 @@ struct KnownExpression {
 constexpr KnownExpression known_expressions[] = {
     {"meta", meta}, {"ct", ct},         {"fib", fib},       {"payload", payload}, {"bitwise", bitwise},
     {"cmp", cmp},   {"lookup", lookup}, {"objref", objref}, {"reject", reject},   {"immediate", immediate},
-    {"masq", masq},
+    {"masq", masq}, {"log", log},       {"limit", limit},
 };
 
 constexpr Known rule_attributes[] = {

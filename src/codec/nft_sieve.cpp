@@ -15,6 +15,7 @@ bool has_form(const nlattr& attribute, Form form) {
   const std::size_t length = mnl_attr_get_payload_len(&attribute);
   switch (form) {
     case Form::u8: return length == sizeof(std::uint8_t);
+    case Form::u16: return length == sizeof(std::uint16_t);
     case Form::u32: return length == sizeof(std::uint32_t);
     case Form::u64: return length == sizeof(std::uint64_t);
     case Form::text: return length <= NFT_NAME_MAXLEN;

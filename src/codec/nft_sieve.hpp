@@ -20,6 +20,7 @@ namespace killswitch::codec {
 
 enum class Form : std::uint8_t {
   u8,
+  u16,
   u32,
   u64,
   text,     ///< a name; in the copy it ends with a zero, which libnftnl itself does not always write

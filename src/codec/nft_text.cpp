@@ -124,6 +124,14 @@ std::string verdict_text(const Verdict& verdict) {
   return operands_text(verdict.key) + " vmap @" + verdict.map;
 }
 
+std::string log_text(const model::Log& log) {
+  const auto limit = log.per_second != 0
+                         ? fmt::format("limit rate {}/second burst {} packets ", log.per_second, limit_burst)
+                         : std::string{};
+  const auto prefix = log.prefix.empty() ? std::string{} : "prefix " + in_quotes(log.prefix) + " ";
+  return fmt::format("{}log {}group {}", limit, prefix, log.group);
+}
+
 std::string element_value_text(const model::Value& value, bool mark) {
   return value_text(Operand{mark ? model::Field::mark : model::Field::iif}, value);
 }
@@ -209,6 +217,9 @@ std::string render_nft_rule(const model::Rule& rule) {
   }
   if (!rule.counter.empty()) {
     parts.push_back("counter name " + in_quotes(rule.counter));
+  }
+  if (rule.log.group != 0) {
+    parts.push_back(log_text(rule.log));
   }
   if (rule.verdict.kind != Verdict::Kind::none) {
     parts.push_back(verdict_text(rule.verdict));

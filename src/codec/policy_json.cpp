@@ -76,7 +76,10 @@ OrderedJson write_policy(const Policy& policy) {
                       {"name", policy.name},
                       {"description", policy.description},
                       {"transport", {{"identify", by_mark ? "mark" : "automatic"}, {"mark", policy.transport_mark}}},
-                      {"links", {{"dhcp", policy.dhcp}, {"neighbour_discovery", policy.neighbour_discovery}}},
+                      {"links",
+                       {{"dhcp", policy.dhcp},
+                        {"neighbour_discovery", policy.neighbour_discovery},
+                        {"server_names", policy.server_names}}},
                       {"dns",
                        {{"tunnel_resolvers", write_addresses(policy.tunnel_resolvers)},
                         {"any_tunnel_resolver", policy.any_tunnel_resolver}}},
@@ -107,10 +110,11 @@ void read_policy(const JsonCursor& cursor, PolicyName name_rule, Policy& policy)
     transport.optional("mark").read(policy.transport_mark, 1, max_mark);
   }
   if (const auto links = cursor.optional("links"); links.present()) {
-    links.expect_object({"dhcp", "neighbour_discovery", "pppoe"});
+    links.expect_object({"dhcp", "neighbour_discovery", "pppoe", "server_names"});
     links.optional("dhcp").read(policy.dhcp);
     links.optional("neighbour_discovery").read(policy.neighbour_discovery);
     links.optional("pppoe").read(policy.pppoe);
+    links.optional("server_names").read(policy.server_names);
   }
   if (const auto dns = cursor.optional("dns"); dns.present()) {
     read_dns(dns, policy);

@@ -5,6 +5,7 @@
 #include "killswitch/decide/evaluate.hpp"
 #include "killswitch/decide/facts.hpp"
 #include "killswitch/decide/rules.hpp"
+#include "killswitch/model/server_name.hpp"
 
 #include <fmt/format.h>
 #include <algorithm>
@@ -118,6 +119,26 @@ std::vector<Probe> leak_probes() {
   probes[2].packet.icmp_type = echo_request4;
   probes[13].packet.icmp_type = echo_request6;
   probes[13].packet.hop_limit = 255;
+  return probes;
+}
+
+/// Questions for names beside those that may be asked for: what merely contains or extends one is another name.
+std::vector<Probe> name_probes(const World& world) {
+  std::vector<Probe> probes;
+  for (const auto& name : names_in_question(world)) {
+    for (const auto& other : {"x" + name, "x." + name, name + ".x", name.substr(1)}) {
+      const auto wire = wire_name(other);
+      if (wire.empty()) {
+        continue;
+      }
+      auto packet = packet_to(somewhere4, 17, 53);
+      packet.transport = dns_question(wire, 1);
+      probes.push_back({"a question for " + other, packet});
+    }
+    auto more = packet_to(somewhere4, 17, 53);
+    more.transport = dns_question(wire_name(name), 1, {0, 0, 16, 0, 1, 0, 0, 0, 0, 0, 1, 0});
+    probes.push_back({"a question for " + name + " that carries more", more});
+  }
   return probes;
 }
 
@@ -285,6 +306,8 @@ Violations audit(const Ruleset& ruleset, const World& world) {
   std::erase_if(probes, [&](const Probe& probe) { return is_allowed_transport(world, probe.packet); });
   const auto impostors = impostor_probes(world);
   probes.insert(probes.end(), impostors.begin(), impostors.end());
+  const auto names = name_probes(world);
+  probes.insert(probes.end(), names.begin(), names.end());
   const auto named = allowance_probes(world);
   probes.insert(probes.end(), named.begin(), named.end());
   const auto ways = ways_out(world);

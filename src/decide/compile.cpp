@@ -164,6 +164,7 @@ Chain input_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::iif, "input_by_interface")};
   append(rules, transport_in());
   append(rules, upkeep_in(context.policy));
+  append(rules, server_names_in(context));
   append(rules, endpoints_in(context.policy));
   append(rules, services_in(context));
   append(rules, lan_in(context));
@@ -175,6 +176,7 @@ Chain output_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::oif, "output_by_interface")};
   append(rules, transport_out(context, Layer::packets));
   append(rules, upkeep_out(context.policy, Layer::packets));
+  append(rules, server_names_out(context));
   append(rules, endpoints_out(context, Layer::packets));
   append(rules, services_out(context, Layer::packets));
   append(rules, refuse_everywhere());
@@ -195,6 +197,7 @@ Chain postrouting_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::oif, "postrouting_by_interface")};
   append(rules, transport_out(context, Layer::packets));
   append(rules, upkeep_out(context.policy, Layer::packets));
+  append(rules, server_names_out(context));
   append(rules, endpoints_out(context, Layer::packets));
   append(rules, services_out(context, Layer::packets));
   append(rules, lan_guards(context, Layer::packets));
@@ -250,6 +253,16 @@ std::vector<Chain> internal_chains(const Context& context) {
           chain("forward_internal", std::move(forward)), chain("postrouting_internal", std::move(postrouting))};
 }
 
+void leave_logs_out(Ruleset& ruleset) {
+  for (auto& table : ruleset.tables) {
+    for (auto& chain : table.chains) {
+      for (auto& rule : chain.rules) {
+        rule.log = {};
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void append(Rules& rules, Rules more) {
@@ -275,7 +288,8 @@ Ruleset compile(const World& world) {
   table.counters = {"dns", "forwarded", "impostor", "inbound", "ipv6", "lan", "other"};
   table.sets = sets_of(context);
   table.chains = {chain("refuse", refuse_rules(context.policy))};
-  for (auto& more : {tunnel_chains(context), internal_chains(context), lan_chains(context), router_chains(context)}) {
+  for (auto& more : {tunnel_chains(context), internal_chains(context), lan_chains(context), router_chains(context),
+                     server_name_chains(context, Layer::packets)}) {
     table.chains.insert(table.chains.end(), more.begin(), more.end());
   }
   table.chains.push_back(prerouting_chain(context));
@@ -286,6 +300,9 @@ Ruleset compile(const World& world) {
   Ruleset ruleset{{std::move(table)}};
   if (world.kernel.egress) {
     ruleset.tables.push_back(egress_table(context));
+  }
+  if (!world.kernel.log) {
+    leave_logs_out(ruleset);
   }
   if (needs_twin(world.kernel)) {
     for (Table twin : Ruleset{ruleset}.tables) {

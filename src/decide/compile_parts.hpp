@@ -77,8 +77,17 @@ enum class Layer : std::uint8_t { packets, frames };
 [[nodiscard]] std::vector<model::Chain> lan_chains(const Context& context);
 [[nodiscard]] std::vector<model::Set> allowance_sets(const Context& context);
 
+// --- the server's own name (server_names.cpp)
+// -------------------------------------------------------------------------
+
+/// Where a question for the server's name may be sent, and its answer come in; nothing while no name is needed.
+[[nodiscard]] Rules server_names_out(const Context& context);
+[[nodiscard]] Rules server_names_in(const Context& context);
+/// What these rules go to: at the hooks of IP packets, or at egress.
+[[nodiscard]] std::vector<model::Chain> server_name_chains(const Context& context, Layer layer);
+
 // --- a router's LAN (router.cpp)
-// ---------------------------------------------------------------------------------------
+// --------------------------------------------------------------------------------------
 
 [[nodiscard]] bool is_router(const Context& context);
 /// What may pass between the computers on the LAN, this host and the tunnel; nothing where there is no LAN.

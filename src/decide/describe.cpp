@@ -15,15 +15,6 @@ namespace {
 using namespace model;
 using Lines = std::vector<std::string>;
 
-/// The connection to the server stands, as far as OpenVPN tells; where nobody tells, the interface speaks for it.
-bool is_connected(const World& world) {
-  if (!world.reporter) {
-    return true;
-  }
-  const auto peer = world.peers.find(*world.reporter);
-  return peer != world.peers.end() && peer->second.state == "CONNECTED";
-}
-
 State state_of(const World& world) {
   if (!world.enabled) {
     return State::disabled;

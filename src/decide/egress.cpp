@@ -75,7 +75,7 @@ Table egress_table(const Context& context) {
     return table;  // older kernels want a device for a chain
   }
   Rules rules = transport_out(context, Layer::frames);
-  for (auto& more : {fragments_out(context), upkeep_out(context.policy, Layer::frames),
+  for (auto& more : {fragments_out(context), upkeep_out(context.policy, Layer::frames), server_names_out(context),
                      endpoints_out(context, Layer::frames), services_out(context, Layer::frames)}) {
     append(rules, more);
   }
@@ -86,6 +86,9 @@ Table egress_table(const Context& context) {
   rules.push_back(counted({}, "raw", drop(), "G9: any other frame, whoever made it"));
   table.chains = frame_chains(context);
   table.chains.push_back(chain("frames", std::move(rules)));
+  for (auto& one : server_name_chains(context, Layer::frames)) {
+    table.chains.push_back(std::move(one));
+  }
   for (auto& one : egress_chains(context.world.kernel, context.egress_devices)) {
     table.chains.push_back(std::move(one));
   }

@@ -1,5 +1,7 @@
 #include "killswitch/decide/facts.hpp"
 
+#include "killswitch/model/server_name.hpp"
+
 #include <fmt/format.h>
 #include <algorithm>
 #include <array>
@@ -117,8 +119,44 @@ bool is_guest_port(const Link& link, const World& world, std::optional<IfIndex> 
   return its_class == LinkClass::internal || its_class == LinkClass::trusted;
 }
 
+bool is_connected(const World& world) {
+  if (!world.reporter) {
+    return true;
+  }
+  const auto peer = world.peers.find(*world.reporter);
+  return peer != world.peers.end() && peer->second.state == "CONNECTED";
+}
+
+std::vector<PinnedRemote> all_remotes(const World& world) {
+  auto remotes = world.settings.remotes;
+  remotes.insert(remotes.end(), world.asked_for.begin(), world.asked_for.end());
+  return remotes;
+}
+
+std::vector<std::string> names_in_question(const World& world) {
+  std::vector<std::string> names;
+  const bool tunnel_stands = world.trusted && is_connected(world);
+  if (!world.enabled || tunnel_stands || !world.settings.policy.server_names) {
+    return names;
+  }
+  for (const auto& pinned : all_remotes(world)) {
+    const auto wire = wire_name(pinned.remote.host);
+    if (wire.empty()) {
+      continue;
+    }
+    auto& name = names.emplace_back(pinned.remote.host);
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); });
+    if (name.ends_with('.')) {
+      name.pop_back();
+    }
+  }
+  sort_unique(names);
+  return names;
+}
+
 std::vector<Endpoint> transport_endpoints(const World& world) {
-  auto endpoints = endpoints_of(world.settings.remotes);
+  auto endpoints = endpoints_of(all_remotes(world));
   endpoints.insert(endpoints.end(), world.learned.begin(), world.learned.end());
   sort_unique(endpoints);
   return endpoints;

@@ -73,6 +73,7 @@ struct Stepper {
     const auto place = std::lower_bound(addresses.begin(), addresses.end(), event.address);
     if (place == addresses.end() || *place != event.address) {
       addresses.insert(place, event.address);
+      world.names = {};  // another network, or the same one again: what did not answer there may answer now
     }
   }
 
@@ -144,6 +145,13 @@ struct Stepper {
     log(LogLine::Level::warning,
         "killswitch=off is on the kernel's command line: NOTHING IS ENFORCED until the next boot without it; the state "
         "file is left as it is");
+  }
+
+  void on(const ServerNameAnswered& event) { learn_server(world, event, now, effects); }
+
+  void on(const ServerNamesAsked& /*event*/) {
+    world.names.asked_at = now;
+    ++world.names.in_vain;
   }
 
   void on(const KernelProbed& event) { world.kernel = event.features; }
@@ -247,6 +255,8 @@ void enable_with(World& world, Settings settings, std::chrono::sys_seconds now, 
   world.settings = std::move(settings);
   world.trial.reset();
   world.learned.clear();
+  world.asked_for.clear();
+  world.names = {};
   world.state_error.clear();
   world.openvpn_error.clear();
   world.observation.reset();
@@ -268,6 +278,8 @@ void disable(World& world, std::chrono::sys_seconds now, Effects& effects) {
     world.switched_off->state->since = now;
   }
   world.learned.clear();
+  world.asked_for.clear();
+  world.names = {};
   world.state_error.clear();
   world.observation.reset();
   effects.emplace_back(SaveState{});

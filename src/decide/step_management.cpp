@@ -1,9 +1,9 @@
 #include "killswitch/decide/facts.hpp"
+#include "killswitch/model/server_name.hpp"
 #include "step_parts.hpp"
 
 #include <fmt/format.h>
 #include <algorithm>
-#include <cctype>
 
 namespace killswitch::decide {
 namespace {
@@ -11,9 +11,9 @@ namespace {
 using namespace model;
 using namespace model::management;
 
-bool same_name(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+/// A name of a server, or a numeric address.
+bool same_host(std::string_view a, std::string_view b) {
+  return a == b || same_name(a, b);
 }
 
 LogLine warning(std::string text) {
@@ -38,9 +38,9 @@ bool is_on_a_link(const World& world, Family family) {
 /// The addresses that were pinned for the server that OpenVPN asks about; those that a link can reach come first.
 std::vector<IpAddress> pinned_addresses(const World& world, const RemoteQuery& query) {
   std::vector<IpAddress> addresses;
-  for (const auto& pinned : world.settings.remotes) {
+  for (const auto& pinned : all_remotes(world)) {
     const auto& remote = pinned.remote;
-    if (!same_name(remote.host, query.host) || remote.port != query.port || remote.protocol != query.protocol) {
+    if (!same_host(remote.host, query.host) || remote.port != query.port || remote.protocol != query.protocol) {
       continue;
     }
     for (const auto& address : pinned.addresses) {
@@ -66,6 +66,16 @@ void handle(Conversation& talk, const Hold& /*message*/) {
   talk.peer.holding = true;  // released by `step` once the ruleset is verified
 }
 
+/// No server was named by the settings, so OpenVPN's are; a name may then be asked for (G7) and teaches its addresses.
+void ask_for(World& world, const Remote& remote) {
+  constexpr std::size_t most = 64;  // as many as OpenVPN itself takes from a profile
+  const auto known = [&](const PinnedRemote& one) { return one.remote == remote; };
+  if (world.asked_for.size() < most && std::none_of(world.asked_for.begin(), world.asked_for.end(), known)) {
+    world.asked_for.push_back({remote, {}, {}, fmt::format("the name {} has not been resolved yet", remote.host), {}});
+    world.names = {};
+  }
+}
+
 void answer_unpinned(Conversation& talk, const RemoteQuery& query) {
   const auto numeric = parse_ip_address(query.host);
   if (numeric && talk.world.settings.remotes.empty()) {
@@ -83,7 +93,10 @@ void answer_unpinned(Conversation& talk, const RemoteQuery& query) {
     talk.effects.push_back(AcceptRemote{talk.connection});
     return;
   }
-  if (transport_endpoints(talk.world).empty()) {
+  if (!numeric && talk.world.settings.remotes.empty()) {
+    ask_for(talk.world, Remote{query.host, query.port, query.protocol, query.family});
+  }
+  if (transport_endpoints(talk.world).empty() || talk.world.settings.remotes.empty()) {
     // OpenVPN exits when every remote is skipped; unanswered, it waits until somebody names a server.
     talk.peer.unanswered = query;
     return;

@@ -20,6 +20,10 @@ void on_trial(model::World& world, const model::TrialTime& event, Effects& effec
 
 /// Answers what OpenVPN asked while no server was known.
 void answer_waiting(model::World& world, Effects& effects);
+/// An answer to a question for a server's name: its addresses join those that are known, and are kept for the next
+/// boot.
+void learn_server(model::World& world, const model::ServerNameAnswered& answer, std::chrono::sys_seconds now,
+                  Effects& effects);
 void forget_report(model::World& world);
 void on_management(model::World& world, const model::ManagementOpened& event, Effects& effects);
 void on_management(model::World& world, const model::ManagementClosed& event, Effects& effects);

@@ -124,6 +124,7 @@ Outcome Firewall::probe() {
                .persist = accepted(probe.owner_persist),
                .fib = accepted(probe.fib),
                .egress = accepted(probe.egress),
+               .log = accepted(probe.log),
                .grows = accepted(probe.deviceless) && accepted(probe.grows),
                .ahead = accepted(probe.deviceless) && accepted(probe.grows) && accepted(probe.ahead)};
   return done();

@@ -1,10 +1,10 @@
 #include "killswitch/sense/ask_password.hpp"
 
 #include "killswitch/base/text.hpp"
+#include "killswitch/os/child.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <spawn.h>
 #include <unistd.h>
 #include <algorithm>
 #include <array>
@@ -16,56 +16,6 @@
 
 namespace killswitch::sense {
 namespace {
-
-/// Attributes and file actions of one posix_spawn.
-class SpawnPlan {
-public:
-  SpawnPlan() {
-    posix_spawn_file_actions_init(&actions_);
-    posix_spawnattr_init(&attributes_);
-  }
-  SpawnPlan(const SpawnPlan&) = delete;
-  SpawnPlan& operator=(const SpawnPlan&) = delete;
-  ~SpawnPlan() {
-    posix_spawn_file_actions_destroy(&actions_);
-    posix_spawnattr_destroy(&attributes_);
-  }
-
-  /// The daemon blocks signals for its event loop; the program must not inherit that.
-  void reset_signals() {
-    sigset_t set;
-    sigemptyset(&set);
-    posix_spawnattr_setsigmask(&attributes_, &set);
-    sigfillset(&set);
-    posix_spawnattr_setsigdefault(&attributes_, &set);
-    posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  }
-  void redirect(int output) {
-    posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions_, output, STDOUT_FILENO);
-  }
-  Result<pid_t> run(const std::string& program, std::vector<std::string> arguments) {
-    std::vector<char*> argv;
-    argv.reserve(arguments.size() + 1);
-    for (auto& argument : arguments) {
-      argv.push_back(argument.data());
-    }
-    argv.push_back(nullptr);
-    std::string path = "PATH=/usr/bin:/bin";
-    std::string locale = "LC_ALL=C.UTF-8";
-    std::array<char*, 3> environment{path.data(), locale.data(), nullptr};
-    pid_t pid = -1;
-    const int error = ::posix_spawn(&pid, program.c_str(), &actions_, &attributes_, argv.data(), environment.data());
-    if (error != 0) {
-      return fail(error, fmt::format("start {}", program));
-    }
-    return pid;
-  }
-
-private:
-  posix_spawn_file_actions_t actions_{};
-  posix_spawnattr_t attributes_{};
-};
 
 /// What the program printed, up to the first newline; its size is at most the limit of a secret.
 Result<std::string> read_secret(int fd) {
@@ -149,9 +99,6 @@ Outcome AskPassword::start(const Question& question) {
   }
   os::Fd output{ends[0]};
   const os::Fd input{ends[1]};
-  SpawnPlan plan;
-  plan.reset_signals();
-  plan.redirect(input.get());
   std::vector<std::string> arguments{program_, "--no-tty", "--icon=network-vpn", "--id=killswitch:openvpn",
                                      fmt::format("--timeout={}", patience.count())};
   if (question.echo == Question::Echo::yes) {
@@ -159,7 +106,7 @@ Outcome AskPassword::start(const Question& question) {
   }
   arguments.emplace_back("--");
   arguments.push_back(printable(question.text));
-  auto pid = plan.run(program_, std::move(arguments));
+  auto pid = os::start_child({program_, std::move(arguments), input.get()});
   if (!pid) {
     return fail(pid.error());
   }

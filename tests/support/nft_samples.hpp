@@ -74,6 +74,11 @@ inline constexpr std::uint32_t ipv4 = 2;
 inline constexpr std::uint32_t ipv6 = 10;
 inline constexpr std::uint32_t our_mark = 0x6b73;
 
+inline Rule logged(Rule rule, std::uint16_t group, std::string prefix, std::uint32_t per_second = 0) {
+  rule.log = {group, std::move(prefix), per_second};
+  return rule;
+}
+
 /// The name question `vpn` in wire form, letters compared without case.
 inline Rule pinhole_rule() {
   const model::Bytes mask{0xff, 0xdf, 0xdf, 0xdf, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xdf, 0xdf};
@@ -179,6 +184,9 @@ inline model::Ruleset everything() {
       rule({in(service_key, "dns_ports")}, drop, "G7: DNS", "dns"),
   };
   const std::vector<Rule> refuse{
+      logged(rule({is(Field::nfproto, ipv4)}, verdict(Verdict::Kind::none), "G1: told, at most so often"), 7, "refused",
+             10),
+      logged(rule({is(Field::l4proto, 132U)}, drop, "G1: told"), 65535, {}),
       rule({is(Field::l4proto, tcp)}, verdict(Verdict::Kind::reject_with_tcp_reset), "G8: at once", "other"),
       rule({}, verdict(Verdict::Kind::reject_admin_prohibited), "G8: at once", "other"),
   };

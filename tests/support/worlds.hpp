@@ -21,6 +21,7 @@ inline model::Policy laptop_policy() {
   policy.transport_identity = model::TransportIdentity::automatic;
   policy.dhcp = true;
   policy.neighbour_discovery = true;
+  policy.server_names = true;
   policy.host_to_internal = true;
   policy.internal_to_tunnel = true;
   policy.refusal = model::Refusal::reject;
@@ -55,7 +56,7 @@ inline model::DnsFacts plain_resolv_conf(const std::string& server) {
 
 /// What the newest kernel can do.
 inline model::KernelFeatures all_features() {
-  return {.owner = true, .persist = true, .fib = true, .egress = true, .grows = true, .ahead = true};
+  return {.owner = true, .persist = true, .fib = true, .egress = true, .log = true, .grows = true, .ahead = true};
 }
 
 /// Enabled with a profile of two remotes of one name; OpenVPN does not run.

@@ -17,6 +17,7 @@
 #include "killswitch/sense/links.hpp"
 #include "killswitch/sense/openvpn.hpp"
 #include "killswitch/sense/ruleset_watch.hpp"
+#include "killswitch/sense/server_names.hpp"
 #include "killswitch/sense/suspend.hpp"
 #include "killswitch/serve/manager.hpp"
 
@@ -61,6 +62,8 @@ private:
   /// @return whether the kernel holds exactly what was applied
   bool observe();
   void retry_later();
+  /// Sets the timer for the next question for the servers' names, where one is due.
+  void plan_question();
 
   // Effects.
   void perform(const model::Effect& effect);
@@ -111,6 +114,9 @@ private:
   std::optional<sense::LinkSensor> links_;
   std::optional<sense::RulesetWatch> ruleset_watch_;
   std::optional<sense::OpenVpnSensor> openvpn_;
+  std::unique_ptr<sense::ServerNameSensor> server_names_;  ///< null: the kernel cannot tell us of answers
+  std::optional<std::chrono::sys_seconds> question_due_;
+  os::EventSource question_;
   bool adopting_{false};  ///< connections that open now were kept by the service manager
   std::optional<sense::AskPassword> questions_;
   std::optional<os::Bus> bus_;

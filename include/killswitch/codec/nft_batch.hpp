@@ -97,6 +97,7 @@ struct ProbeBatch {
   std::uint32_t owner_persist{0};  ///< … no NFT_TABLE_F_PERSIST
   std::uint32_t fib{0};            ///< … no `fib daddr . iif type`
   std::uint32_t egress{0};         ///< … no netdev egress hook
+  std::uint32_t log{0};            ///< … no nflog
   std::uint32_t deviceless{0};     ///< … no egress chain without devices; what follows counts only where it passes
   std::uint32_t grows{0};          ///< … no device can be added to an egress chain
   std::uint32_t ahead{0};          ///< … a device must exist

@@ -15,6 +15,9 @@ struct nftnl_rule;
 
 namespace killswitch::codec {
 
+/// Packets that pass a limit at once after a quiet time; nft(8)'s own default.
+inline constexpr std::uint32_t limit_burst = 5;
+
 /// What nf_tables cannot express, in words; empty: nothing.
 using Problem = std::string;
 

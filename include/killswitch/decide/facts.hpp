@@ -32,6 +32,16 @@ namespace killswitch::decide {
 /// Every destination of the encrypted transport, sorted.
 [[nodiscard]] std::vector<model::Endpoint> transport_endpoints(const model::World& world);
 
+/// The connection to the server stands, as far as OpenVPN tells; where nobody tells, the interface speaks for it.
+[[nodiscard]] bool is_connected(const model::World& world);
+
+/// Every remote that addresses are wanted of: those of the settings, and those that OpenVPN asked for itself.
+[[nodiscard]] std::vector<model::PinnedRemote> all_remotes(const model::World& world);
+
+/// The names that may be asked for on a link now, in lower case, sorted: those of the servers, while the tunnel does
+/// not stand and where the policy lets them be asked for (G7).
+[[nodiscard]] std::vector<std::string> names_in_question(const model::World& world);
+
 /// SO_MARK of OpenVPN's packets.
 [[nodiscard]] std::uint32_t transport_mark(const model::World& world);
 

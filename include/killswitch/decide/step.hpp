@@ -23,6 +23,11 @@ namespace killswitch::decide {
 /// What is to be kept in the state file; nothing: the file is to be left as it is.
 [[nodiscard]] std::optional<model::SavedState> to_save(const model::World& world);
 
+/// When the names in question are to be asked for aloud: at once where an address is missing, again after a while when
+/// nobody answered, and when the addresses have outlived what the answer promised. Nothing: not at all, because no name
+/// is in question, the lock is not verified, or no link has an address to ask from.
+[[nodiscard]] std::optional<std::chrono::sys_seconds> next_question(const model::World& world);
+
 /// The kernel was read and held exactly what was computed.
 [[nodiscard]] bool is_verified(const model::World& world);
 

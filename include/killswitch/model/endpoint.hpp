@@ -36,6 +36,7 @@ struct PinnedRemote {
   std::vector<IpAddress> addresses;
   std::chrono::sys_seconds resolved_at{};
   std::string failure;
+  std::chrono::sys_seconds expires{};  ///< when the addresses are to be asked for again; the epoch: nobody said
   bool operator==(const PinnedRemote&) const = default;
 };
 

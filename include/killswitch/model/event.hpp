@@ -88,6 +88,15 @@ struct SwitchedOffAtBoot {
   std::optional<SavedState> state;
 };
 
+/// Somebody on this machine asked for a server's name and got an answer.
+struct ServerNameAnswered {
+  std::string name;
+  std::vector<IpAddress> addresses;
+  std::chrono::seconds lifetime{0};
+};
+/// The names in question were asked for aloud.
+struct ServerNamesAsked {};
+
 struct KernelProbed {
   KernelFeatures features;
 };
@@ -149,8 +158,8 @@ struct DnsRetryDue {};
 using Event =
     std::variant<LinksListed, LinkChanged, LinkRemoved, AddressAdded, AddressRemoved, RouteAdded, RouteRemoved,
                  LinksUnknown, ManagementOpened, ManagementClosed, ManagementReceived, EnableRequested,
-                 DisableRequested, TrialConfirmed, TrialTime, SwitchedOffAtBoot, KernelProbed, FirewallObserved,
-                 FirewallFailed, RulesetRefused, StateSaved, StateSaveFailed, StateUnreadable, RulesetTouched,
+                 DisableRequested, TrialConfirmed, TrialTime, SwitchedOffAtBoot, ServerNameAnswered, ServerNamesAsked,
+                 KernelProbed, FirewallObserved, FirewallFailed, RulesetRefused, StateSaved, StateSaveFailed, StateUnreadable, RulesetTouched,
                  RulesetUnknown, Resumed, DnsFound, DnsEngaged, DnsApplied, DnsRestored, DnsRetryDue>;
 
 }  // namespace killswitch::model

@@ -17,6 +17,7 @@ struct KernelFeatures {
   bool persist{false};  ///< NFT_TABLE_F_PERSIST: the table outlives its owner
   bool fib{false};      ///< `fib daddr . iif type`
   bool egress{false};   ///< the netdev egress hook: packet sockets, bridges, macvlan
+  bool log{false};      ///< nflog: questions for servers' names, and answers, are told
   bool grows{false};    ///< an egress chain that exists takes further devices (Linux 6.4)
   bool ahead{false};  ///< … and names of devices that do not exist yet, which it covers when they appear (Linux 6.16)
   bool operator==(const KernelFeatures&) const = default;

@@ -64,6 +64,7 @@ struct Policy {
   bool dhcp{false};                 ///< DHCPv4 and DHCPv6 client on links
   bool neighbour_discovery{false};  ///< NDP with hop limit 255 on links (IPv6 does not work without)
   bool pppoe{false};                ///< links may dial in by PPPoE; what it carries obeys the same rules
+  bool server_names{false};         ///< while it is needed, anybody may ask for the VPN server's own name on a link
 
   std::vector<IpAddress> tunnel_resolvers;  ///< used in the tunnel when the server pushes none
   bool any_tunnel_resolver{false};          ///< DNS in the tunnel may go anywhere

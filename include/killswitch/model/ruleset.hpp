@@ -86,11 +86,20 @@ struct Verdict {
   bool operator==(const Verdict&) const = default;
 };
 
+/// A copy of what matched, for whoever listens to an nflog group. No verdict ever depends on it.
+struct Log {
+  std::uint16_t group{0};       ///< 0: none
+  std::string prefix;           ///< what the listener tells the rules by; at most 127 bytes
+  std::uint32_t per_second{0};  ///< at most so many; what is more does not match the rule any further; 0: all
+  bool operator==(const Log&) const = default;
+};
+
 struct Rule {
   std::vector<Match> matches;  ///< all must hold
   std::string counter;         ///< named counter that counts what matched; empty: none
   Verdict verdict;
   std::string comment;  ///< "G1: …"; at most 127 bytes
+  Log log{};
   bool operator==(const Rule&) const = default;
 };
 

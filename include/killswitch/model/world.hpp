@@ -31,6 +31,13 @@ struct SwitchedOff {
   bool operator==(const SwitchedOff&) const = default;
 };
 
+/// Questions for the names of servers that the daemon had asked aloud.
+struct NameQuestions {
+  std::chrono::sys_seconds asked_at{};
+  std::uint32_t in_vain{0};  ///< so often since something was learned or the network changed
+  bool operator==(const NameQuestions&) const = default;
+};
+
 struct World {
   bool enabled{true};  ///< until the state file says otherwise
   std::chrono::sys_seconds since{};
@@ -46,6 +53,8 @@ struct World {
   std::optional<TunnelReport> report;                ///< what OpenVPN announced last and did not take back
   std::optional<TrustedTunnel> trusted;  ///< `report` matched with a link; renewed by decide::step after every event
   std::vector<Endpoint> learned;         ///< numeric remotes that OpenVPN named over the root-only socket
+  std::vector<PinnedRemote> asked_for;   ///< remotes with a name that it asked for there while none were set
+  NameQuestions names;
 
   DnsWorld dns;
 
