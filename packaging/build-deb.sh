@@ -11,7 +11,7 @@ usage() {
 		usage: packaging/build-deb.sh [--release bookworm|trixie] [--output DIR] [--quick] [--prebuilt BUILD_DIR]
 
 		Builds killswitch_VERSION_ARCH.deb. For the Debian of this machine (the default) it needs what
-		packaging/install-dependencies.sh installs; for another release it needs root and makes that release's build
+		packaging/install-dependencies.sh --tests installs; for another release it needs root and makes that release's build
 		environment with mmdebstrap (kept in build/machines, to be deleted at will).
 
 		  --release NAME         for this Debian

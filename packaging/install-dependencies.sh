@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs what is needed to build the kill switch and to run its tests, on Debian 12 and 13.
-# Does nothing when everything is there already.
+# Installs what is needed to build the kill switch and to show it, on Debian 12 and 13; with --tests also what its tests
+# need. Does nothing when everything is there already.
 set -euo pipefail
 
 readonly BUILD=(
@@ -8,23 +8,27 @@ readonly BUILD=(
 	libnftnl-dev libmnl-dev libsystemd-dev libsdbus-c++-dev
 	libfmt-dev nlohmann-json3-dev libcli11-dev catch2
 )
-# the Debian package, and machines of other releases to build and test it on
-readonly PACKAGE=(build-essential debhelper systemd-container mmdebstrap debian-archive-keyring)
 # what the kill switch works with, and what the laboratory is made of
-readonly RUN=(openvpn nftables iproute2 iputils-ping dbus python3 dnsmasq-base busybox openssl binutils util-linux
-	strace iptables python3-firewall python3-nftables python3-dbus python3-gi gir1.2-glib-2.0)
+readonly RUN=(openvpn nftables iproute2 iputils-ping dbus python3 dnsmasq-base busybox openssl binutils util-linux)
+readonly TESTS=(
+	# what else the laboratory tries
+	strace iptables python3-firewall python3-nftables python3-dbus python3-gi gir1.2-glib-2.0
+	# the Debian package, and machines of other releases to build and test it on
+	build-essential debhelper systemd-container mmdebstrap debian-archive-keyring
+	# virtual machines with other kernels, and what is tested in them alone
+	qemu-system-x86 kmod conntrack wireguard-tools ppp pppoe
+)
 # firewalls of others that the laboratory tries inside; installed here they would take the machine's own firewall over,
 # so that they are only fetched
 readonly FETCHED=(ufw firewalld)
 readonly CACHE=/var/cache/killswitch-lab
-# virtual machines with other kernels, and what is tested in them alone
-readonly VM=(qemu-system-x86 kmod conntrack wireguard-tools ppp pppoe)
 
 usage() {
 	cat <<-END
-		usage: sudo packaging/install-dependencies.sh
-		Installs, with apt-get: ${BUILD[*]} ${PACKAGE[*]} ${RUN[*]} ${VM[*]}
-		Fetches for the laboratory, without installing: ${FETCHED[*]}
+		usage: sudo packaging/install-dependencies.sh [--tests]
+		Installs, with apt-get: ${BUILD[*]} ${RUN[*]}
+		  --tests   also, for tests/run.sh: ${TESTS[*]}
+		            and fetches, without installing: ${FETCHED[*]}
 	END
 }
 
@@ -45,31 +49,35 @@ fetched() {
 fetch() {
 	local package
 	mkdir -p "$CACHE"
-	for package in "${FETCHED[@]}"; do
-		fetched "$package" || (cd "$CACHE" && apt-get -qq -o APT::Sandbox::User=root download "$package") ||
+	for package in "$@"; do
+		(cd "$CACHE" && apt-get -qq -o APT::Sandbox::User=root download "$package") ||
 			fail "apt-get could not download: $package"
 	done
 }
 
 main() {
-	local missing=() wanted=() package
+	local wanted=("${BUILD[@]}" "${RUN[@]}") aside=() missing=() unfetched=() package
 	case ${1:-} in
+	--tests)
+		wanted+=("${TESTS[@]}")
+		aside+=("${FETCHED[@]}")
+		;;
 	-h | --help) usage && exit 0 ;;
 	?*) usage >&2 && exit 2 ;;
 	esac
 	command -v apt-get >/dev/null ||
-		fail "this is not Debian. Install the equivalents of these packages, then go on without it: ${BUILD[*]} ${RUN[*]} ${VM[*]}"
-	for package in "${BUILD[@]}" "${PACKAGE[@]}" "${RUN[@]}" "${VM[@]}"; do
+		fail "this is not Debian. Install the equivalents of these packages, then go on without it: ${wanted[*]}"
+	for package in "${wanted[@]}"; do
 		installed "$package" || missing+=("$package")
 	done
-	for package in "${FETCHED[@]}"; do
-		fetched "$package" || wanted+=("$package")
+	for package in "${aside[@]}"; do
+		fetched "$package" || unfetched+=("$package")
 	done
-	[ $((${#missing[@]} + ${#wanted[@]})) -gt 0 ] || return 0
+	[ $((${#missing[@]} + ${#unfetched[@]})) -gt 0 ] || return 0
 	[ "$(id -u)" -eq 0 ] ||
-		fail "these packages are missing, and getting them needs root (sudo): ${missing[*]} ${wanted[*]}"
+		fail "these packages are missing, and getting them needs root (sudo): ${missing[*]} ${unfetched[*]}"
 	apt-get -qq update || fail "apt-get update failed: is the network there, and /etc/apt/sources.list in order?"
-	fetch
+	fetch "${unfetched[@]}"
 	[ ${#missing[@]} -gt 0 ] || return 0
 	echo "installing: ${missing[*]}"
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${missing[@]}" </dev/null ||

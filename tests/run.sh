@@ -12,7 +12,7 @@ usage() {
 	cat <<-'END'
 		usage: sudo tests/run.sh [--long] [--jobs N]
 
-		Installs what is missing (packaging/install-dependencies.sh), builds the project in build/dev and its unit tests
+		Installs what is missing (packaging/install-dependencies.sh --tests), builds the project in build/dev and its unit tests
 		with sanitizers in build/asan, and runs: unit, kernel and architecture tests, the fuzzing corpora, the
 		laboratory, real Debian machines in containers, and emulated machines with Debian's own kernels (downloaded once,
 		kept in build/). Everything that touches a network runs in namespaces of its own.
@@ -109,7 +109,7 @@ summary() {
 
 run_all() {
 	step "dependencies"
-	must "installing dependencies" "$PROJECT/packaging/install-dependencies.sh" || return
+	must "installing dependencies" "$PROJECT/packaging/install-dependencies.sh" --tests || return
 	step "build"
 	must "building (dev)" "$PROJECT/packaging/build.sh" dev || return
 	step "unit, kernel and architecture tests, corpora, laboratory"

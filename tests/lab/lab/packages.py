@@ -1,7 +1,7 @@
 """Programs that must not be installed on the machine itself, because they would take its firewall over: their Debian
 packages are unpacked inside the laboratory, whose /usr and /etc are its own.
 
-packaging/install-dependencies.sh downloads them to `CACHE`.
+packaging/install-dependencies.sh --tests downloads them to `CACHE`.
 """
 
 import shutil
@@ -20,7 +20,7 @@ def unpack(name: str) -> None:
     """Unpacks a package over the laboratory's own layers; none of its scripts is run."""
     found = sorted(CACHE.glob(f"{name}_*.deb"))
     if not found:
-        raise LabError(f"{CACHE} holds no package {name}: run packaging/install-dependencies.sh")
+        raise LabError(f"{CACHE} holds no package {name}: run packaging/install-dependencies.sh --tests")
     stage = STORAGE / "packages" / name
     stage.mkdir(parents=True, exist_ok=True)
     subprocess.run(["dpkg-deb", "--extract", str(found[-1]), str(stage)], check=True)

@@ -184,7 +184,7 @@ def _run(command: list[str], what: str, directory: Path | None = None) -> str:
             env={**os.environ, "LC_ALL": "C"},
         )
     except FileNotFoundError:
-        raise VmError(f"could not {what}: {command[0]} is not there (packaging/install-dependencies.sh)") from None
+        raise VmError(f"could not {what}: {command[0]} is not there (packaging/install-dependencies.sh --tests)") from None
     if done.returncode != 0:
         raise VmError(f"could not {what}: {(done.stderr or done.stdout).strip()}")
     return done.stdout

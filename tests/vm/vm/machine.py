@@ -33,7 +33,7 @@ def boot(kernel: Kernel, initramfs: bytes, seconds: float, memory: str = "1G") -
                 preexec_fn=_end_with_parent,
             )
         except FileNotFoundError:
-            raise VmError("qemu-system-x86_64 is not there (packaging/install-dependencies.sh)") from None
+            raise VmError("qemu-system-x86_64 is not there (packaging/install-dependencies.sh --tests)") from None
         try:
             _copy_console(machine, time.monotonic() + seconds)
         finally:
