@@ -118,7 +118,8 @@ public:
     inside_ = std::make_unique<Child>(
         [ready] { ::execlp("python3", "python3", "-c", echo_program, (ready + "-inside").c_str(), nullptr); });
     for (const char* side : {"-outside", "-inside"}) {
-      REQUIRE(eventually([&] { return std::filesystem::remove(ready + side); }));
+      // long enough for an emulated machine, where an interpreter starts from files that it has to fetch
+      REQUIRE(eventually([&] { return std::filesystem::remove(ready + side); }, std::chrono::minutes{2}));
     }
     const std::string there = "nsenter --net=/proc/" + std::to_string(outside_->pid()) + "/ns/net ip ";
     run("ip link add eth0 type veth peer name eth1 netns " + std::to_string(outside_->pid()));
