@@ -16,7 +16,7 @@ namespace {
 using namespace model;
 
 constexpr const char* table_of_copies = "killswitch_blocked";
-constexpr std::uint16_t group = 27507;
+constexpr std::uint16_t group = 0x6b74;      // the one before it is the daemon's, for names of the server
 constexpr std::uint32_t copied_bytes = 160;  // headers, and what a quoted packet begins with
 constexpr std::uint32_t nft_table_owner = 0x2;
 constexpr std::int32_t in_front_of_the_filter = -50;  // behind destination NAT (-100): where the packet really goes

@@ -10,6 +10,7 @@ namespace killswitch::test {
 
 using namespace model;
 
+inline constexpr std::uint8_t icmp = 1, igmp = 2, tcp = 6, udp = 17, gre = 47, icmpv6 = 58, sctp = 132;
 inline constexpr std::uint8_t syn = 0x02, rst = 0x04, ack = 0x10;
 inline constexpr std::uint32_t mark = default_transport_mark;
 inline constexpr std::array<std::uint16_t, 7> name_ports{53, 137, 138, 139, 853, 5353, 5355};
