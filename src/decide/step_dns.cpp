@@ -1,6 +1,7 @@
 // The part of `step` that deals with names: what is found is compared with what is wanted after every event, and a
 // difference is an effect. A foreign write is nothing but such a difference.
 #include "killswitch/decide/dns_owner.hpp"
+#include "killswitch/decide/facts.hpp"
 #include "step_parts.hpp"
 
 #include <fmt/format.h>
@@ -126,9 +127,20 @@ void on_dns(World& world, const DnsRetryDue& /*event*/, Effects& /*effects*/) {
   world.dns.stalled = false;
 }
 
+namespace {
+
+/// No tunnel stands, and who could say where the server is does not answer: that is the dead tunnel's resolver, as long
+/// as names stay as they were. Those of the links are asked again; the firewall lets them hear one name (G7).
+bool needs_links_resolvers(const World& world) {
+  constexpr std::uint32_t patience = 2;
+  return !world.trusted && world.links_known && world.names.in_vain >= patience && !names_in_question(world).empty();
+}
+
+}  // namespace
+
 void renew_dns(World& world, std::chrono::sys_seconds now, Effects& effects) {
   auto& dns = world.dns;
-  if (!world.enabled) {
+  if (!world.enabled || needs_links_resolvers(world)) {
     dns.setup.reset();
     dns.was_confirmed = false;
     if (dns.engaged && dns.activity != Activity::restoring && !dns.stalled) {

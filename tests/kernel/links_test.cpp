@@ -143,6 +143,7 @@ TEST_CASE("what exists before the start is known when start returns") {
       "tun0",
       "tun",
       std::nullopt,
+      std::nullopt,
       true,
       {*model::parse_interface_address("10.8.0.6/32"), *model::parse_interface_address("2001:db8::6/64")},
       {}};
@@ -150,7 +151,7 @@ TEST_CASE("what exists before the start is known when start returns") {
   CHECK(laboratory.facts.listings == 1);
   REQUIRE(laboratory.facts.find("tun0") != nullptr);
   CHECK(*laboratory.facts.find("tun0") == expected);
-  const model::Link port{index_of("veth0"), "veth0", "veth", index_of("br0"), true, {}, {}};
+  const model::Link port{index_of("veth0"), "veth0", "veth", index_of("br0"), std::nullopt, true, {}, {}};
   REQUIRE(laboratory.facts.find("veth0") != nullptr);
   CHECK(*laboratory.facts.find("veth0") == port);
   REQUIRE(laboratory.facts.find("lo") != nullptr);

@@ -262,6 +262,23 @@ TEST_CASE("The tunnel goes: names stay as they are, and are defended", "[dns]") 
   CHECK(world.dns.foreign_writes == 1);
 }
 
+TEST_CASE("The tunnel goes, and its resolver does not say where the server is: those of the links are asked", "[dns]") {
+  auto world = laptop_protected();
+  world.dns.engaged = true;
+  (void)run(world, LinkRemoved{tunnel});
+  CHECK(only<RestoreDns>(run(world, ServerNamesAsked{})) == nullptr);
+  CHECK(only<RestoreDns>(run(world, ServerNamesAsked{})) != nullptr);
+  (void)run(world, DnsRestored{});
+  CHECK_FALSE(world.dns.setup);
+  // Answered: they stay given back until there is a tunnel again.
+  const auto answered =
+      run(world, ServerNameAnswered{"vpn.example.test", {ip("198.51.100.49")}, std::chrono::seconds{300}});
+  CHECK(only<ApplyDns>(answered) == nullptr);
+  world = laptop_protected();
+  world.names.in_vain = 5;  // while the tunnel stands nothing is given back
+  CHECK(only<RestoreDns>(run(world, ServerNamesAsked{})) == nullptr);
+}
+
 TEST_CASE("Disable gives back; what cannot be given back yet is tried again", "[dns]") {
   auto world = laptop_protected();
   CHECK(only<RestoreDns>(run(world, DisableRequested{})) != nullptr);

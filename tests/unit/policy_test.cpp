@@ -41,7 +41,7 @@ TEST_CASE("policy: what is not said is strict") {
   expected.name = "x";
   CHECK(accepted(R"({"version":1,"name":"x"})") == expected);
   CHECK(expected.transport_identity == TransportIdentity::mark);
-  CHECK_FALSE((expected.dhcp || expected.neighbour_discovery || expected.any_tunnel_resolver ||
+  CHECK_FALSE((expected.dhcp || expected.neighbour_discovery || expected.server_names || expected.any_tunnel_resolver ||
                expected.host_to_internal || expected.internal_to_tunnel));
   CHECK(expected.refusal == Refusal::drop);
 }
@@ -54,6 +54,7 @@ TEST_CASE("policy: every key, and back") {
   expected.transport_mark = 0xffffffff;
   expected.dhcp = true;
   expected.neighbour_discovery = true;
+  expected.server_names = true;
   expected.tunnel_resolvers = {*model::parse_ip_address("9.9.9.9"), *model::parse_ip_address("2620:fe::fe")};
   expected.host_to_internal = true;
   expected.internal_to_tunnel = true;
@@ -61,7 +62,7 @@ TEST_CASE("policy: every key, and back") {
   const auto text = R"({
     "version": 1, "name": "every-key-1", "description": "Ünïcode \"quoted\"\n",
     "transport": {"identify": "automatic", "mark": 4294967295},
-    "links": {"dhcp": true, "neighbour_discovery": true},
+    "links": {"dhcp": true, "neighbour_discovery": true, "server_names": true},
     "dns": {"tunnel_resolvers": ["9.9.9.9", "2620:fe::fe"], "any_tunnel_resolver": false},
     "internal": {"host": true, "tunnel": true}, "refusal": "reject"})";
   CHECK(accepted(text) == expected);
@@ -89,7 +90,8 @@ TEST_CASE("policy: the text is stable") {
   },
   "links": {
     "dhcp": false,
-    "neighbour_discovery": false
+    "neighbour_discovery": false,
+    "server_names": false
   },
   "dns": {
     "tunnel_resolvers": [],
@@ -139,7 +141,7 @@ TEST_CASE("policy: bad input and the words it gets") {
       {with(R"("linsk":{})"), "x.json: /linsk: unknown key; did you mean \"links\"?"},
       {with(R"("links":{"dchp":true})"), "x.json: /links/dchp: unknown key; did you mean \"dhcp\"?"},
       {with(R"("links":{"wifi":true})"),
-       "x.json: /links/wifi: unknown key; known here: \"dhcp\", \"neighbour_discovery\", \"pppoe\""},
+       "x.json: /links/wifi: unknown key; known here: \"dhcp\", \"neighbour_discovery\", \"pppoe\", \"server_names\""},
       {with(R"("a/b~c":1)"),
        "x.json: /a~1b~0c: unknown key; known here: \"version\", \"name\", \"description\", "
        "\"transport\", \"links\", \"dns\", \"internal\", \"lan\", \"inbound\", \"endpoints\", \"router\", "
@@ -212,6 +214,7 @@ TEST_CASE("policy: those that are shipped") {
   expected.transport_identity = TransportIdentity::automatic;
   expected.dhcp = true;
   expected.neighbour_discovery = true;
+  expected.server_names = true;
   expected.host_to_internal = true;
   expected.internal_to_tunnel = true;
   expected.refusal = Refusal::reject;

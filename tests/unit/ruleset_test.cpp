@@ -225,7 +225,7 @@ TEST_CASE("Refusals are polite where the policy says so", "[compile]") {
 TEST_CASE("A change of server changes set elements only", "[compile]") {
   auto before = decide::compile(laptop_connecting());
   auto world = laptop_connecting();
-  world.settings.remotes.push_back(pinned("other.example.test", std::nullopt, "198.51.100.50"));
+  world.settings.remotes.push_back(pinned("vpn.example.test", std::nullopt, "198.51.100.50"));
   auto after = decide::compile(world);
   CHECK(before != after);
   for (auto* ruleset : {&before, &after}) {
