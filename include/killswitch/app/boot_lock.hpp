@@ -5,6 +5,7 @@
 #include "killswitch/app/paths.hpp"
 #include "killswitch/base/result.hpp"
 
+#include <cstdint>
 #include <string>
 
 namespace killswitch::app {

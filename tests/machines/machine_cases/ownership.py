@@ -37,7 +37,8 @@ def ownership(trial: Trial) -> None:
     with trial.no_leaks(f"daemon killed and the ruleset flushed while it is dead, {rounds} times"):
         for _ in range(rounds):
             _kill_and_flush(machine)
-    trial.say(f"{rounds} rounds in {time.monotonic() - began:.0f} s, {machine.show('killswitchd', 'NRestarts')} restarts")
+    restarts = machine.show("killswitchd", "NRestarts")
+    trial.say(f"{rounds} rounds in {time.monotonic() - began:.0f} s, {restarts} restarts")
     with trial.no_leaks("killswitchd stopped"):
         machine.run("systemctl", "stop", "killswitchd")
         trial.expect("inet killswitch" in machine.run("nft", "list", "tables"), "the table stays when it is stopped")

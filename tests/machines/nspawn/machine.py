@@ -62,7 +62,8 @@ class Machine:
             stdin=subprocess.DEVNULL,
         )
         if done.returncode != 0:
-            raise LabError(f"{self.name}, off: '{' '.join(command)}' ended with {done.returncode}: {done.stderr.strip()}")
+            said = (done.stdout + done.stderr).strip()
+            raise LabError(f"{self.name}, off: '{' '.join(command)}' ended with {done.returncode}: {said}")
         return done.stdout
 
     # -- power ---------------------------------------------------------------------------------------------------

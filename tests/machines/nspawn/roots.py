@@ -30,9 +30,10 @@ def this_release() -> str:
 
 def root(release: str) -> Path:
     """A tarball of a small Debian with everything the package depends on."""
-    with _kept(CACHE / f"{release}.tar") as (tarball, temporary):
+    packages = ",".join(_PACKAGES + _LIBRARIES[release])
+    recipe = hashlib.sha256(packages.encode()).hexdigest()[:8]
+    with _kept(CACHE / f"{release}-{recipe}.tar") as (tarball, temporary):
         if temporary is not None:
-            packages = ",".join(_PACKAGES + _LIBRARIES[release])
             options = ["--quiet", "--variant=minbase", f"--include={packages}"]
             _run("mmdebstrap", *options, release, str(temporary), _mirror())
     return tarball
@@ -59,8 +60,8 @@ def newer(package_file: Path, version: str, directory: Path) -> Path:
     tree, result = directory / f"tree-{version}", directory / f"killswitch_{version}.deb"
     _run("dpkg-deb", "--raw-extract", str(package_file), str(tree))
     control = tree / "DEBIAN" / "control"
-    lines = [f"Version: {version}" if line.startswith("Version:") else line for line in control.read_text().splitlines()]
-    control.write_text("\n".join(lines) + "\n")
+    lines = control.read_text().splitlines()
+    control.write_text("".join(f"Version: {version}\n" if it.startswith("Version:") else f"{it}\n" for it in lines))
     _run("dpkg-deb", "--root-owner-group", "--build", str(tree), str(result))
     return result
 
