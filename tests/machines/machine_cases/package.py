@@ -8,6 +8,13 @@ from nspawn.machine import Machine
 from nspawn.trial import SERVER, Trial, case
 
 _VERSION = "0.1.0+laboratory"
+_RULES = "usr/share/polkit-1/rules.d/10-laboratory.rules"
+_RULE = """\
+polkit.addRule(function(action, subject) {
+    if (action.id == "org.killswitch1.enable" && subject.user == "nobody") return polkit.Result.YES;
+});
+"""
+_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 _ECHO = ("ping", "-n", "-q", "-i", "0.02", "-c", "100", "-W", "1", a.HOST)
 
 
@@ -26,7 +33,7 @@ def package(trial: Trial) -> None:
     machine.run("dpkg", "-i", "/root/killswitch.deb")
     until("without the lock everything is seen on the wire", lambda: window.leaks > 300)
     _check_authority(trial, machine)
-    machine.run("killswitch", "enable", "--server", SERVER)
+    _enable_as_user(trial, machine)
     with trial.no_leaks("enabled, OpenVPN started by its unit"):
         _connect(trial, machine)
         _ask_password(trial, machine)
@@ -43,11 +50,22 @@ def _check_authority(trial: Trial, machine: Machine) -> None:
     ask = ["busctl", "--timeout=20", "call", "org.killswitch1", "/org/killswitch1", "org.killswitch1.Manager"]
     machine.run(*ask, "GetStatus")
     trial.expect(machine.show("killswitchd", "ActiveState") == "active", "a question on the bus starts the daemon")
-    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    machine.run(*user, *ask, "GetStatus")
+    machine.run(*_NOBODY, *ask, "GetStatus")
     trial.expect(True, "another user may ask for the status")
-    refused = machine.attempt(*user, *ask, "Disable")
+    refused = machine.attempt(*_NOBODY, *ask, "Disable")
     trial.expect(refused.returncode != 0, f"another user may not disable it ({refused.stderr.strip()[:90]})")
+
+
+def _enable_as_user(trial: Trial, machine: Machine) -> None:
+    """polkit decides about other users: one action is allowed to one of them, the others are not."""
+    enable = [*_NOBODY, "killswitch", "enable", "--server", SERVER]
+    trial.expect(machine.attempt(*enable).returncode == 4, "another user may not enable it")
+    machine.write(_RULES, _RULE)
+    until("polkit has read its new rule", lambda: machine.attempt(*enable).returncode == 0, 30, step=0.5)
+    trial.expect(machine.status()["state"] != "disabled", "a user whom polkit lets has enabled it")
+    refused = machine.attempt(*_NOBODY, "killswitch", "disable")
+    trial.expect(refused.returncode == 4, "but may not disable it")
+    (machine.root / _RULES).unlink()
 
 
 def _connect(trial: Trial, machine: Machine) -> None:
