@@ -143,7 +143,8 @@ void renew_dns(World& world, std::chrono::sys_seconds now, Effects& effects) {
   if (!world.enabled || needs_links_resolvers(world)) {
     dns.setup.reset();
     dns.was_confirmed = false;
-    if (dns.engaged && dns.activity != Activity::restoring && !dns.stalled) {
+    // Not before somebody has looked: a service that runs must be told, not only its file on disk.
+    if (dns.engaged && dns.facts && dns.activity != Activity::restoring && !dns.stalled) {
       dns.activity = Activity::restoring;
       effects.emplace_back(RestoreDns{});
     }
