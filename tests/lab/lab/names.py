@@ -38,4 +38,4 @@ class Names:
 
     def wait(self, servers: set[str], what: str, suffix: str = "example.test") -> None:
         """Until a new question is seen by exactly these servers."""
-        until(f"{what}: a question is seen by {servers or 'nobody'}", lambda: self.asked(suffix) == servers, 15)
+        until(f"{what}: a question is seen by {servers or 'nobody'}", lambda: self.asked(suffix) == servers, 60)
