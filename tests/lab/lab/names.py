@@ -37,5 +37,12 @@ class Names:
         return f"{what}: {times} questions, all seen by {' and '.join(sorted(servers)) or 'nobody'} alone"
 
     def wait(self, servers: set[str], what: str, suffix: str = "example.test") -> None:
-        """Until a new question is seen by exactly these servers."""
-        until(f"{what}: a question is seen by {servers or 'nobody'}", lambda: self.asked(suffix) == servers, 60)
+        """Until a new question is seen by exactly these servers; none may reach the access point meanwhile."""
+
+        def arrived() -> bool:
+            found = self.asked(suffix)
+            if "access point" in found - servers:
+                raise LabError(f"{what}: a question was seen by the access point")
+            return found == servers
+
+        until(f"{what}: a question is seen by {servers or 'nobody'}", arrived, 60)
