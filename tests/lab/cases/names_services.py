@@ -138,6 +138,8 @@ def names_resolved(trial: Trial) -> None:
     _through(trial, names, "a hostile lease", lambda: _hostile_lease(trial, desktop))
     _through(trial, names, "systemd-resolved restarted", lambda: _restart_resolved(desktop))
     _through(trial, names, "NetworkManager killed", lambda: _restart(desktop, signal.SIGKILL))
+    trial.lab.serve_addresses()  # what systemd-resolved writes depends on the lease
+    desktop.renew()
     _disable(trial, names, original)
 
 
