@@ -15,7 +15,6 @@
 #include "killswitch/os/event_loop.hpp"
 #include "killswitch/os/files.hpp"
 #include "killswitch/os/log.hpp"
-#include "killswitch/sense/links.hpp"
 #include "killswitch/serve/client.hpp"
 #include "offline_parts.hpp"
 
@@ -138,24 +137,6 @@ Outcome give_names_back(const Paths& paths) {
 }
 
 }  // namespace
-
-Result<World> look_around(const enforce::Firewall& firewall, World world) {
-  world.links_known = false;
-  auto loop = os::EventLoop::create();
-  if (!loop) {
-    return fail(loop.error());
-  }
-  std::vector<Event> events;
-  auto links = sense::LinkSensor::start(*loop, [&events](Event event) { events.push_back(std::move(event)); });
-  if (!links) {
-    return fail(links.error());
-  }
-  events.push_back(KernelProbed{firewall.features()});
-  for (const auto& event : events) {
-    [[maybe_unused]] const auto effects = decide::step(world, event, wall_clock());
-  }
-  return world;
-}
 
 Result<Status> enable_offline(const Paths& paths, const Settings& settings) {
   if (switched_off_at_boot()) {
