@@ -172,7 +172,7 @@ TEST_CASE("A link without its chain fails the audit, and what replaces it covers
     const auto violations = decide::audit(ruleset, world);
     REQUIRE(violations.size() == 1);
     // Where there is a twin, it still covers the link; that the two differ is what is wrong.
-    CHECK(violations[0] == (needs_twin(kernel)
+    CHECK(violations[0] == (decide::needs_twin(kernel)
                                 ? "G5: a table that is lost with its owner has no twin with the same rules"
                                 : "G9: there is no egress hook on eth7"));
     ruleset.tables.pop_back();
