@@ -53,10 +53,8 @@ void check_twins(const Ruleset& ruleset, const World& world, Violations& found) 
     return;
   }
   for (const auto& table : ruleset.tables) {
-    Table expected = table;
-    expected.name = twin_table_name;
     const Table* twin = find_table(ruleset, table.family, twin_table_name);
-    if (twin == nullptr || (table.name == table_name && *twin != expected)) {
+    if (twin == nullptr || (table.name == table_name && *twin != twin_of(table))) {
       found.emplace_back("G5: a table that is lost with its owner has no twin with the same rules");
     }
   }

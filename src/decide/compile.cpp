@@ -305,9 +305,8 @@ Ruleset compile(const World& world) {
     leave_logs_out(ruleset);
   }
   if (needs_twin(world.kernel)) {
-    for (Table twin : Ruleset{ruleset}.tables) {
-      twin.name = twin_table_name;
-      ruleset.tables.push_back(std::move(twin));
+    for (const Table& table : Ruleset{ruleset}.tables) {
+      ruleset.tables.push_back(twin_of(table));
     }
   }
   return ruleset;

@@ -132,9 +132,16 @@ std::vector<Inside> insides() {
   };
 }
 
+/// What stands side by side is compared as one: nft(8) would write it so.
 Matches of_inside(const Inside& inside) {
   constexpr std::uint16_t ppp_at = 6;
-  return {bytes_are(PayloadBase::network, ppp_at, two_bytes(inside.ppp_protocol)), inside.header};
+  Bytes start = two_bytes(inside.ppp_protocol);
+  if (inside.header.mask) {
+    return {bytes_are(PayloadBase::network, ppp_at, std::move(start)), inside.header};
+  }
+  const auto& header = std::get<Bytes>(inside.header.value);
+  start.insert(start.end(), header.begin(), header.end());
+  return {bytes_are(PayloadBase::network, ppp_at, std::move(start))};
 }
 
 std::vector<Operand> service_of(const Inside& inside) {
@@ -162,14 +169,13 @@ void append_upkeep(Rules& rules, const Policy& policy) {
   const Bytes all_routers = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2};
   const Bytes dhcp_servers = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2};
   if (policy.neighbour_discovery) {
-    rules.push_back(
-        rule(both(ipv6, {inner_is(6, {58}), inner_is(7, {255}), inner_is(24, all_routers), inner_is(40, {133})}),
-             accept(), "G1: link upkeep in PPPoE, router solicitation"));
+    rules.push_back(rule(both(ipv6, {inner_is(6, {58, 255}), inner_is(24, all_routers), inner_is(40, {133})}), accept(),
+                         "G1: link upkeep in PPPoE, router solicitation"));
   }
   if (policy.dhcp) {
-    rules.push_back(rule(both(ipv6, {inner_is(6, {17}), inner_is(24, dhcp_servers), inner_is(40, two_bytes(546)),
-                                     inner_is(42, two_bytes(547))}),
-                         accept(), "G1: link upkeep in PPPoE, DHCPv6"));
+    rules.push_back(
+        rule(both(ipv6, {inner_is(6, {17}), inner_is(24, dhcp_servers), inner_is(40, {0x02, 0x22, 0x02, 0x23})}),
+             accept(), "G1: link upkeep in PPPoE, DHCPv6"));
   }
 }
 

@@ -52,6 +52,17 @@ bool needs_twin(const KernelFeatures& kernel) {
   return kernel.owner && !kernel.persist;
 }
 
+Table twin_of(const Table& table) {
+  Table twin = table;
+  twin.name = twin_table_name;
+  for (auto& chain : twin.chains) {
+    if (chain.base) {
+      ++chain.base->priority;
+    }
+  }
+  return twin;
+}
+
 bool is_tunnel_kind(std::string_view kind) {
   return kind == "tun" || kind == "ovpn" || kind == "ovpn-dco";
 }

@@ -457,6 +457,11 @@ model::KernelFeatures without_persist() {
 model::Ruleset with_twin(model::Ruleset ruleset) {
   for (model::Table twin : model::Ruleset{ruleset}.tables) {
     twin.name = model::twin_table_name;
+    for (model::Chain& chain : twin.chains) {
+      if (chain.base) {
+        ++chain.base->priority;  // the owned one counts
+      }
+    }
     ruleset.tables.push_back(std::move(twin));
   }
   return ruleset;

@@ -14,6 +14,9 @@ namespace killswitch::decide {
 /// Whether the rules must stand twice, because a table is lost with the socket that owns it.
 [[nodiscard]] bool needs_twin(const model::KernelFeatures& kernel);
 
+/// The same rules under the twin's name, right behind those of `table`: what is refused is counted there.
+[[nodiscard]] model::Table twin_of(const model::Table& table);
+
 /// Link kinds that OpenVPN makes: "tun" (tun and tap), "ovpn" (in-tree offload) and "ovpn-dco" (out of tree).
 [[nodiscard]] bool is_tunnel_kind(std::string_view kind);
 
