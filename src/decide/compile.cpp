@@ -176,7 +176,7 @@ Chain output_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::oif, "output_by_interface")};
   append(rules, transport_out(context, Layer::packets));
   append(rules, upkeep_out(context.policy, Layer::packets));
-  append(rules, server_names_out(context));
+  append(rules, server_names_out(context, Layer::packets));
   append(rules, endpoints_out(context, Layer::packets));
   append(rules, services_out(context, Layer::packets));
   append(rules, refuse_everywhere());
@@ -197,7 +197,7 @@ Chain postrouting_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::oif, "postrouting_by_interface")};
   append(rules, transport_out(context, Layer::packets));
   append(rules, upkeep_out(context.policy, Layer::packets));
-  append(rules, server_names_out(context));
+  append(rules, server_names_out(context, Layer::packets));
   append(rules, endpoints_out(context, Layer::packets));
   append(rules, services_out(context, Layer::packets));
   append(rules, lan_guards(context, Layer::packets));
@@ -305,8 +305,8 @@ Ruleset compile(const World& world) {
     leave_logs_out(ruleset);
   }
   if (needs_twin(world.kernel)) {
-    for (const Table& table : Ruleset{ruleset}.tables) {
-      ruleset.tables.push_back(twin_of(table));
+    for (const Table& one : Ruleset{ruleset}.tables) {
+      ruleset.tables.push_back(twin_of(one));
     }
   }
   return ruleset;

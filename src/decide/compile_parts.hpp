@@ -81,7 +81,9 @@ enum class Layer : std::uint8_t { packets, frames };
 // -------------------------------------------------------------------------
 
 /// Where a question for the server's name may be sent, and its answer come in; nothing while no name is needed.
-[[nodiscard]] Rules server_names_out(const Context& context);
+[[nodiscard]] Rules server_names_out(const Context& context, Layer layer);
+/// Who is not asked for them: the resolvers behind the tunnel.
+[[nodiscard]] std::vector<model::IpAddress> resolvers_behind_tunnel(const model::World& world);
 [[nodiscard]] Rules server_names_in(const Context& context);
 /// What these rules go to: at the hooks of IP packets, or at egress.
 [[nodiscard]] std::vector<model::Chain> server_name_chains(const Context& context, Layer layer);

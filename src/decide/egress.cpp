@@ -75,8 +75,9 @@ Table egress_table(const Context& context) {
     return table;  // older kernels want a device for a chain
   }
   Rules rules = transport_out(context, Layer::frames);
-  for (auto& more : {fragments_out(context), upkeep_out(context.policy, Layer::frames), server_names_out(context),
-                     endpoints_out(context, Layer::frames), services_out(context, Layer::frames)}) {
+  for (auto& more :
+       {fragments_out(context), upkeep_out(context.policy, Layer::frames), server_names_out(context, Layer::frames),
+        endpoints_out(context, Layer::frames), services_out(context, Layer::frames)}) {
     append(rules, more);
   }
   append(rules, frames_out(context));

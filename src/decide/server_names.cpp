@@ -132,12 +132,32 @@ Verdict jump_to(std::string chain) {
 
 }  // namespace
 
-Rules server_names_out(const Context& context) {
+Rules server_names_out(const Context& context, Layer layer) {
   if (names_in_question(context.world).empty()) {
     return {};
   }
-  return {rule({l4proto(ip_protocol::udp), dport(dns_port)}, jump_to("server_names"),
-               "G7: is it a question for the VPN server's own name?")};
+  constexpr std::uint32_t ether_type_ipv4 = 0x0800;
+  constexpr std::uint32_t ether_type_ipv6 = 0x86dd;
+  const auto family4 = layer == Layer::packets ? ipv4() : equal(Field::ether_type, ether_type_ipv4);
+  const auto family6 = layer == Layer::packets ? ipv6() : equal(Field::ether_type, ether_type_ipv6);
+  const Matches to_port = {l4proto(ip_protocol::udp), dport(dns_port)};
+  const char* comment = "G7: is it a question for the VPN server's own name?";
+  return {rule(both({family4, not_in_set({field(Field::ip_daddr)}, "tunnel_names4")}, to_port), jump_to("server_names"),
+               comment),
+          rule(both({family6, not_in_set({field(Field::ip6_daddr)}, "tunnel_names6")}, to_port),
+               jump_to("server_names"), comment)};
+}
+
+/// The resolvers of a tunnel that is gone, while programs still ask them: they are behind it, and nobody on a link is
+/// to learn who they are.
+std::vector<IpAddress> resolvers_behind_tunnel(const World& world) {
+  auto resolvers = tunnel_resolvers(world);
+  if (world.dns.setup) {
+    resolvers.insert(resolvers.end(), world.dns.setup->servers.begin(), world.dns.setup->servers.end());
+  }
+  std::sort(resolvers.begin(), resolvers.end());
+  resolvers.erase(std::unique(resolvers.begin(), resolvers.end()), resolvers.end());
+  return resolvers;
 }
 
 Rules server_names_in(const Context& context) {

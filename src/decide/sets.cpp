@@ -217,6 +217,7 @@ Set name_ports_set() {
 }
 
 std::vector<Set> egress_sets_of(const Context& context) {
+  const auto behind_tunnel = resolvers_behind_tunnel(context.world);
   std::vector<Set> sets = {
       endpoint_set("transport4", Family::ipv4, context.endpoints),
       endpoint_set("transport6", Family::ipv6, context.endpoints),
@@ -226,6 +227,8 @@ std::vector<Set> egress_sets_of(const Context& context) {
       link_local_set(),
       dhcp_set(),
       neighbour_set(context),
+      address_set("tunnel_names4", Family::ipv4, behind_tunnel),
+      address_set("tunnel_names6", Family::ipv6, behind_tunnel),
       // Looked up with raw payload alone, hence not the set that other rules look into.
       address_set("untold_addresses4", Family::ipv4, announced_addresses(context)),
   };
@@ -263,6 +266,8 @@ std::vector<Set> sets_of(const Context& context) {
       name_ports_set(),
       address_set("tunnel_resolvers4", Family::ipv4, resolvers),
       address_set("tunnel_resolvers6", Family::ipv6, resolvers),
+      address_set("tunnel_names4", Family::ipv4, resolvers_behind_tunnel(context.world)),
+      address_set("tunnel_names6", Family::ipv6, resolvers_behind_tunnel(context.world)),
       address_set("tunnel_addresses4", Family::ipv4, addresses),
       address_set("tunnel_addresses6", Family::ipv6, addresses),
       prefix_set("local4", Family::ipv4,

@@ -300,7 +300,7 @@ TEST_CASE("what others put into an unowned table is named") {
     all += difference + "\n";
   }
   INFO(all);
-  for (const char* words : {"expression 'limit'", "set marks: 7 is not ours", "set extra is not ours",
+  for (const char* words : {"a limit of nothing", "set marks: 7 is not ours", "set extra is not ours",
                             "chain forward: its policy is not drop", "chain refuse, rule 1:"}) {
     CHECK(all.find(words) != std::string::npos);
   }

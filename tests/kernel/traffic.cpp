@@ -1,5 +1,7 @@
 #include "traffic.hpp"
 
+#include "killswitch/model/server_name.hpp"
+
 #include "support/worlds.hpp"
 
 namespace killswitch::testing {
@@ -112,9 +114,13 @@ Journey Traffic::sent() {
                                        "ff02::fb", "fd00:17::2", "2001:db8:43::1", "ff02::1:ff00:1"});
     packet.source = pick_address({"2001:db8:43::10", "fe80::2", "fd00:0:0:feed::1000", "2001:db8:ffff::99"});
   }
-  draw_protocol(packet);
-  if (packet.oif != loopback_ifindex) {
-    draw_fragment(packet);  // one that never becomes whole is not delivered
+  if (packet.oif != loopback_ifindex && one_in(6)) {
+    draw_question(packet);
+  } else {
+    draw_protocol(packet);
+    if (packet.oif != loopback_ifindex) {
+      draw_fragment(packet);  // one that never becomes whole is not delivered
+    }
   }
   packet.mark = pick<std::uint32_t>({0, 0, default_transport_mark, default_transport_mark, 1, 0x80006b73});
   packet.uid = pick<std::uint32_t>({0, 0, 1000, 65534});
@@ -160,6 +166,25 @@ Journey Traffic::forwarded() {
   draw_fragment(packet);
   packet.hop_limit = 64;
   return journey;
+}
+
+void Traffic::draw_question(Packet& packet) {
+  const Bytes record{0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0};
+  const Bytes cookie{0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 12, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8};
+  const auto* name = pick({"vpn.example.test", "vpn.example.test", "VPN.Example.TEST", "vpm.example.test",
+                           "a.vpn.example.test", "vpn.example.tesu"});
+  Bytes wire = wire_name(name);
+  if (one_in(3) && std::string_view{name} == "VPN.Example.TEST") {
+    wire[1] = 'V';
+  }
+  packet.protocol = udp;
+  packet.source_port = Port{40000};
+  packet.destination_port = Port{53};
+  packet.transport =
+      dns_question(wire, pick<std::uint8_t>({1, 1, 28, 28, 16}), pick({Bytes{}, Bytes{}, record, cookie}));
+  if (one_in(5)) {
+    packet.transport[8 + up_to(packet.transport.size() - 8)] ^= 1U;  // behind the ports, so that they stay as stated
+  }
 }
 
 void Traffic::quote(Packet& packet) {

@@ -31,6 +31,8 @@ private:
   void draw_protocol(Packet& packet);
   void draw_ports(Packet& packet);
   void draw_icmp(Packet& packet);
+  /// A DNS question for the server's name, or one that is nearly that.
+  void draw_question(Packet& packet);
   void draw_fragment(Packet& packet);
   /// An ICMP error of the family of `packet` that quotes one of our packets.
   void quote(Packet& packet);

@@ -157,6 +157,16 @@ TEST_CASE("the pinhole is for this host alone, on every layer") {
   CHECK(leaves(world, carrying("2001:db8:43::1", dns_question(wire_name("vpn.example.test"), aaaa))));
 }
 
+TEST_CASE("the resolvers behind the tunnel are not asked on a link") {
+  auto world = test::laptop_blocked();
+  const auto packet = carrying("192.168.255.1", dns_question(wire_name("vpn.example.test"), a));
+  CHECK(leaves(world, packet));  // nobody knows whose it is
+  world.dns.setup = DnsSetup{{DnsBackend::file}, test::tunnel, {test::ip("192.168.255.1")}, {}};
+  CHECK_FALSE(leaves(world, packet));
+  CHECK_FALSE(leaves(world, packet, decide::Way::packet_socket));
+  CHECK(asks(world, "vpn.example.test"));
+}
+
 TEST_CASE("when no name is in question there is no pinhole") {
   CHECK(decide::names_in_question(test::laptop_blocked()) == std::vector<std::string>{"vpn.example.test"});
   CHECK_FALSE(asks(test::laptop_protected(), "vpn.example.test"));
