@@ -118,8 +118,11 @@ Journey Traffic::sent() {
     draw_question(packet);
   } else {
     draw_protocol(packet);
-    if (packet.oif != loopback_ifindex) {
-      draw_fragment(packet);  // one that never becomes whole is not delivered
+    // One that never becomes whole is not delivered by loopback. Of a later fragment to a group the kernel's short way
+    // reads the group's hardware address, which is not stated.
+    const bool to_group = packet.destination.family == Family::ipv6 && packet.destination.bytes[0] == 0xff;
+    if (packet.oif != loopback_ifindex && !to_group) {
+      draw_fragment(packet);
     }
   }
   packet.mark = pick<std::uint32_t>({0, 0, default_transport_mark, default_transport_mark, 1, 0x80006b73});

@@ -89,6 +89,7 @@ inline void lay_out(Packet& packet, std::uint32_t sequence) {
     return;
   }
   packet.network.clear();
+  const bool states_length = !packet.transport.empty();  // the sequence number then stands behind what counts
   Bytes transport = model::transport_bytes(packet);
   if (packet.protocol == 6 && transport.size() >= 20) {
     put(transport, 4, tcp_tag | sequence, 4);
@@ -97,7 +98,7 @@ inline void lay_out(Packet& packet, std::uint32_t sequence) {
   const std::size_t size = transport.size() + trailer_size;
   transport.resize(packet.more_fragments ? (size + 7) / 8 * 8 - trailer_size : transport.size(), 0);
   append(transport, trailer(sequence));
-  if (packet.protocol == 17 && transport.size() > 8 + trailer_size - 1) {
+  if (packet.protocol == 17 && !states_length && transport.size() > 8 + trailer_size - 1) {
     put(transport, 4, static_cast<std::uint32_t>(transport.size()), 2);
   }
   if (!packet.more_fragments && packet.fragment_offset == 0) {
