@@ -122,7 +122,7 @@ def names_networkmanager_link(trial: Trial) -> None:
     names.wait(ACCESS_POINT, "disabled")
 
 
-@case("names-resolved", ipv6=False, packages=True)
+@case("names-resolved", long_only=True, ipv6=False, packages=True)
 def names_resolved(trial: Trial) -> None:
     """systemd-resolved behind its stub, fed by NetworkManager: through hostile leases and restarts."""
     desktop = Desktop(trial)

@@ -128,6 +128,7 @@ class Case:
     vm: bool
     modules: tuple[str, ...]
     packages: bool
+    long_only: bool
     text: str
 
 
@@ -135,18 +136,20 @@ CASES: dict[str, Case] = {}
 
 
 def case(
-    name: str, ipv6: bool = True, vm: bool = False, modules: Sequence[str] = (), packages: bool = False
+    name: str, ipv6: bool = True, vm: bool = False, modules: Sequence[str] = (), packages: bool = False,
+    long_only: bool = False,
 ) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
     """Registers a function as a case; its docstring says what is shown.
 
     @param vm       it is for the kernels of tests/vm
     @param modules  modules of the kernel that it needs
     @param packages it needs the programs of fetch_packages.sh
+    @param long_only it is run by tests/run.sh --long alone
     """
 
     def register(function: Callable[[Trial], None]) -> Callable[[Trial], None]:
         text = (function.__doc__ or "").strip().split("\n")[0]
-        CASES[name] = Case(name, function, ipv6, vm, tuple(modules), packages, text)
+        CASES[name] = Case(name, function, ipv6, vm, tuple(modules), packages, long_only, text)
         return function
 
     return register
