@@ -405,7 +405,10 @@ void Daemon::perform(const Effect& effect) {
                  [this](const SendChannelPassword& e) { complain(openvpn_->send_channel_password(e.connection)); },
                  [this](const SaveState&) { save(); },
                  [this](const WakeForTrial& e) { wake_for_trial(e.after); },
-                 [this](const ApplyDns& e) { dns_->apply(e); },
+                 [this](ApplyDns e) {
+                   e.before.resolv_conf = names_->resolv_conf_now();  // what is given back is what was there last
+                   dns_->apply(e);
+                 },
                  [this](const RestoreDns&) { dns_->restore(); },
                  [](const LogLine& e) { os::log(level_of(e.level), e.text); },
              },

@@ -88,15 +88,19 @@ void DnsSensor::begin() {
   });
 }
 
-void DnsSensor::look_at_file() {
+model::ResolvConf DnsSensor::resolv_conf_now() const {
   auto snapshot = os::take_snapshot(path_);
   if (!snapshot) {
     os::log(os::LogLevel::warning, snapshot.error().message());
-    facts_.resolv_conf = {};
-    facts_.resolv_conf.file.kind = FileCopy::Kind::other;
-    return;
+    model::ResolvConf unreadable;
+    unreadable.file.kind = FileCopy::Kind::other;
+    return unreadable;
   }
-  facts_.resolv_conf = facts_of(*std::move(snapshot));
+  return facts_of(*std::move(snapshot));
+}
+
+void DnsSensor::look_at_file() {
+  facts_.resolv_conf = resolv_conf_now();
   watch();
 }
 

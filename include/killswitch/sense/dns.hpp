@@ -43,6 +43,8 @@ public:
   void use_bus(os::Bus* bus);
   /// Looks at everything and reports it; then calls `then`.
   void look(std::function<void()> then = {});
+  /// resolv.conf as it is at this moment, which nobody may have been told of: of a mount there is no notice.
+  [[nodiscard]] model::ResolvConf resolv_conf_now() const;
 
   DnsSensor(const DnsSensor&) = delete;  // callbacks point here
   DnsSensor& operator=(const DnsSensor&) = delete;
