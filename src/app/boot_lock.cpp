@@ -77,7 +77,7 @@ Result<BootLock> lock_at_boot(const Paths& paths, const std::string& kernel_comm
     return fail(firewall.error());
   }
   if (stands_already(*firewall)) {
-    return BootLock{Kind::stands, "the lock stands already"};
+    return BootLock{Kind::stands, {}};
   }
   World world = state ? decide::restore(**state) : World{};
   if (auto seen = look_around(*firewall, world)) {
@@ -86,7 +86,7 @@ Result<BootLock> lock_at_boot(const Paths& paths, const std::string& kernel_comm
   const auto audited = decide::compile_audited(world);
   if (const auto held = apply_and_verify(*firewall, audited.ruleset); !held) {
     if (stands_already(*firewall)) {
-      return BootLock{Kind::stands, "the lock stands already"};  // somebody was quicker
+      return BootLock{Kind::stands, {}};  // somebody was quicker
     }
     return fail(held.error());
   }
