@@ -145,6 +145,8 @@ while [ $# -gt 0 ]; do
 	shift
 done
 export JOBS
+# Conditions of the laboratory are awaited twice as long as on a quiet machine: a busy one is no failure.
+export LAB_PATIENCE=${LAB_PATIENCE:-2}
 if [ "$(id -u)" -ne 0 ]; then
 	echo "run.sh: the tests make network namespaces of their own, which needs root: sudo tests/run.sh" >&2
 	exit 1
