@@ -100,8 +100,9 @@ def _remove() -> None:
 def _link_elsewhere() -> None:
     other = Path("/run/elsewhere.conf")
     other.write_text(f"nameserver {a.AP}\n")
-    RESOLV_CONF.unlink()
-    RESOLV_CONF.symlink_to(other)
+    beside = Path("/etc/resolv.conf.link")
+    beside.symlink_to(other)
+    beside.rename(RESOLV_CONF)  # in one step: a name that is missing for a moment is put back at once
 
 
 _FOREIGN = (_overwrite_in_place, _overwrite_by_rename, _remove, _link_elsewhere)
