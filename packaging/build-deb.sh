@@ -51,7 +51,7 @@ build_environment() { # RELEASE: its tarball
 		packages=build-essential,debhelper,cmake,ninja-build,pkgconf,python3,catch2,ccache
 		packages+=,libnftnl-dev,libmnl-dev,libsystemd-dev,libsdbus-c++-dev,libfmt-dev,nlohmann-json3-dev,libcli11-dev
 		mkdir -p "$CACHE"
-		mmdebstrap --quiet --variant=minbase --include="$packages" "$release" "$tarball.new" "$(mirror)" ||
+		mmdebstrap --quiet --format=tar --variant=minbase --include="$packages" "$release" "$tarball.new" "$(mirror)" ||
 			fail "the build environment for $release could not be made"
 		mv "$tarball.new" "$tarball"
 	fi

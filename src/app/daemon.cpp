@@ -97,6 +97,9 @@ Result<std::unique_ptr<Daemon>> Daemon::create(os::EventLoop& loop, Paths paths)
 
 Outcome Daemon::start() {
   post(KernelProbed{firewall_.features()});
+  if (os::read_file(paths_.boot_lock_file())) {
+    post(BootLockNoted{});
+  }
   watch_ruleset();  // before anything is read: what changes afterwards is told
   restore_state();
   post(TrialTime{now_on_both_clocks()});  // a trial that is over reverts before anything else

@@ -261,6 +261,7 @@ Result<Status> status_offline(const Paths& paths) {
     world.state_error = state.error().message();
   }
   world.kernel = firewall->features();
+  world.boot_lock = os::read_file(paths.boot_lock_file()).has_value();
   world.links_known = true;
   // Nobody computed a ruleset to compare with: what can be judged is whether the one in the kernel is closed at its
   // ends. The tunnel that it lets through may or may not stand; without a daemon nobody knows.

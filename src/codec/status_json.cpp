@@ -138,6 +138,7 @@ void read_state(const JsonCursor& root, Status& status) {
     read_trial(trial, status.trial.emplace());
   }
   root.optional("switched_off").read(status.switched_off);
+  root.optional("boot_lock").read(status.boot_lock);
 }
 
 void read_dns(const JsonCursor& root, Status& status) {
@@ -251,7 +252,8 @@ std::string render_status_json(const Status& status) {
       {"ipv6", status.ipv6},
       {"blocked", write_blocked(status.blocked)},
       {"kernel", {{"ownership", model::to_string(status.ownership)}, {"egress_hook", status.egress_hook}}},
-      {"tampering", write_tampering(status.tampering)}};
+      {"tampering", write_tampering(status.tampering)},
+      {"boot_lock", status.boot_lock}};
   return pretty(json);
 }
 

@@ -169,6 +169,9 @@ void facts(std::string& text, const Status& status) {
   line(text, "dns", dns_of(status));
   line(text, "ipv6", printable(status.ipv6));
   line(text, "kernel", kernel_of(status));
+  if (status.boot_lock) {
+    line(text, "boot", "was locked before the network");
+  }
   line(text, "refused", blocked_of(status));
   if (status.tampering.attempts > 0) {
     line(text, "tampering", tampering_of(status.tampering));

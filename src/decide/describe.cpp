@@ -280,6 +280,7 @@ Status describe_facts(const World& world) {
     status.switched_off = true;
     say_switched_off(world, status.warnings);
   }
+  status.boot_lock = world.boot_lock;
   if (world.trial) {
     status.trial = trial_status(*world.trial);
   }

@@ -154,6 +154,7 @@ struct Stepper {
     ++world.names.in_vain;
   }
 
+  void on(const BootLockNoted& /*event*/) { world.boot_lock = true; }
   void on(const KernelProbed& event) { world.kernel = event.features; }
 
   void on(const FirewallObserved& event) { on_observed(world, event, now, effects); }

@@ -97,6 +97,8 @@ struct ServerNameAnswered {
 /// The names in question were asked for aloud.
 struct ServerNamesAsked {};
 
+/// The early lock of this boot noted that it was verified in the kernel before the network.
+struct BootLockNoted {};
 struct KernelProbed {
   KernelFeatures features;
 };
@@ -159,7 +161,7 @@ using Event =
     std::variant<LinksListed, LinkChanged, LinkRemoved, AddressAdded, AddressRemoved, RouteAdded, RouteRemoved,
                  LinksUnknown, ManagementOpened, ManagementClosed, ManagementReceived, EnableRequested,
                  DisableRequested, TrialConfirmed, TrialTime, SwitchedOffAtBoot, ServerNameAnswered, ServerNamesAsked,
-                 KernelProbed, FirewallObserved, FirewallFailed, RulesetRefused, StateSaved, StateSaveFailed, StateUnreadable, RulesetTouched,
-                 RulesetUnknown, Resumed, DnsFound, DnsEngaged, DnsApplied, DnsRestored, DnsRetryDue>;
+                 BootLockNoted, KernelProbed, FirewallObserved, FirewallFailed, RulesetRefused, StateSaved, StateSaveFailed,
+                 StateUnreadable, RulesetTouched, RulesetUnknown, Resumed, DnsFound, DnsEngaged, DnsApplied, DnsRestored, DnsRetryDue>;
 
 }  // namespace killswitch::model

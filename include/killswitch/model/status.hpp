@@ -44,6 +44,7 @@ struct Status {
   std::vector<std::string> next;     ///< what to do now, commands first
   std::optional<TrialStatus> trial;  ///< nothing: what is in force stays
   bool switched_off{false};          ///< booted with `killswitch=off`
+  bool boot_lock{false};             ///< this boot was locked before the network
   std::optional<TunnelStatus> tunnel;
   std::vector<PinnedRemote> servers;
   std::string transport;             ///< how OpenVPN's own packets are recognised, in words

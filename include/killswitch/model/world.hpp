@@ -44,6 +44,7 @@ struct World {
   Settings settings;
   std::optional<Trial> trial;
   std::optional<SwitchedOff> switched_off;
+  bool boot_lock{false};  ///< the early lock of this boot was seen in the kernel before the network
 
   Links links;
   bool links_known{false};

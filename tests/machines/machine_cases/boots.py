@@ -34,6 +34,7 @@ def boot(trial: Trial) -> None:
         machine.wait_state("blocked", "connecting")
         said = [line for line in machine.journal("killswitch-lock") if line.startswith("locked")]
         trial.say(f"boot {seconds:.1f} s; {' '.join(said)}")
+        trial.expect(machine.status()["boot_lock"], "status says that this boot was locked before the network")
         _check_units(trial, machine)
         trial.say(f"shutdown {machine.power_off():.1f} s")
     trial.expect(window.allowed["dhcp"], "it asked for an address")
@@ -83,7 +84,7 @@ def broken_boot(trial: Trial) -> None:
 
     (machine.root / _LIBEXEC).unlink()
     for number in range(trial.times(3, 20)):  # the daemon's sandbox has to be there in time, too
-        _locked_boot(trial, machine, f"lock program missing ({number + 1})")
+        _locked_boot(trial, machine, f"lock program missing ({number + 1})", boot_lock=False)
     machine.write(_LIBEXEC, "", 0o755).write_bytes(lock)
 
     machine.write("etc/nftables.conf", _NFTABLES, 0o755)
@@ -91,10 +92,13 @@ def broken_boot(trial: Trial) -> None:
     _locked_boot(trial, machine, "nftables.service, which flushes at boot and at shutdown")
 
 
-def _locked_boot(trial: Trial, machine: Machine, what: str, daemon: bool = True, upkeep: bool = True) -> list[str]:
+def _locked_boot(
+    trial: Trial, machine: Machine, what: str, daemon: bool = True, upkeep: bool = True, boot_lock: bool = True
+) -> list[str]:
     """A boot to its end in which nothing gets out; what our units have logged.
 
     @param upkeep whether the state could be read: else not even DHCP is let out
+    @param boot_lock whether the early lock did its work
     """
     with trial.no_leaks(what) as window:
         machine.boot()
@@ -105,6 +109,7 @@ def _locked_boot(trial: Trial, machine: Machine, what: str, daemon: bool = True,
             trial.for_seconds(1)
         if daemon:
             machine.wait_state("blocked", "connecting")
+            trial.expect(machine.status()["boot_lock"] == boot_lock, f"{what}: status says whether the early lock stood")
         else:
             restarts = until("systemd tries again", lambda: int(machine.show("killswitchd", "NRestarts")) >= 2, 30)
             trial.expect(restarts, f"{what}: systemd goes on trying")
