@@ -7,6 +7,7 @@ kernel that has the modules.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,22 +21,14 @@ _RUN_CASE = _HERE.parent / "lab" / "run_case.py"
 PROGRAMS = ("links_test", "firewall_test", "compiled_ruleset_test", "flows_test")
 """Programs of tests/kernel, all of whose tests are run."""
 
-AWAITED = (
-    "egress chains on devices: listed alike, read back, and their devices exchanged",
-    "the table of a living owner is refused, and the error says so",
-    "other programs cannot touch an owned table",
-    "another program that changes its own tables all the time does not keep us from applying",
-)
-"""Tests of what the kill switch does not do yet on Linux 6.1."""
-
 SLOW = ("no packet escapes while 2,000 rulesets follow one another",)
 """Tests that are only run with --long: an emulated machine needs minutes for them."""
 
-CASES = ("leak-modules",)
+CASES = ("leak-modules", "uplink-vlan", "uplink-pppoe")
 """Cases of the laboratory."""
 
-AWAITED_CASES = ("no-persist", "uplink-vlan", "uplink-pppoe")
-"""Cases of what the kill switch does not do yet."""
+OLD_KERNEL_CASES = ("no-persist",)
+"""Cases of the laboratory for kernels before Linux 6.9, whose tables cannot persist."""
 
 LONG_CASES = ("boot", "leak-links", "leak-frames", "leak-guests", "old-flows", "tun-deleted")
 """Cases that are only run with --long."""
@@ -72,14 +65,15 @@ def _case(name: str, binaries: Path, long: bool) -> Callable[[], bool]:
     return lambda: subprocess.run(command, check=False).returncode == 0
 
 
-def _tests(binaries: Path, long: bool, awaited: bool) -> Iterator[tuple[str, Callable[[], bool]]]:
+def _tests(binaries: Path, long: bool) -> Iterator[tuple[str, Callable[[], bool]]]:
     """All of them, by name."""
     for program in PROGRAMS:
         path = binaries.parent / "tests" / "kernel" / program
         for name in _tests_of(path):
-            if (awaited or name not in AWAITED) and (long or name not in SLOW):
+            if long or name not in SLOW:
                 yield f"{program}: {name}", _kernel_test(path, name)
-    for name in (*CASES, *(AWAITED_CASES if awaited else ()), *(LONG_CASES if long else ())):
+    version = tuple(int(number) for number in os.uname().release.split(".")[:2])
+    for name in (*CASES, *(OLD_KERNEL_CASES if version < (6, 9) else ()), *(LONG_CASES if long else ())):
         yield f"lab: {name}", _case(name, binaries, False)
 
 
@@ -88,12 +82,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin-dir", type=Path, required=True, help="where killswitch and killswitchd are")
     parser.add_argument("--long", action="store_true", help="also what takes minutes")
-    parser.add_argument("--awaited", action="store_true", help="also what the kill switch does not do yet")
     parser.add_argument("--only", default="", help="tests that have this in their name")
     arguments = parser.parse_args()
     failed: list[str] = []
     count = 0
-    for name, run in _tests(arguments.bin_dir.resolve(), arguments.long, arguments.awaited):
+    for name, run in _tests(arguments.bin_dir.resolve(), arguments.long):
         if arguments.only not in name:
             continue
         count += 1

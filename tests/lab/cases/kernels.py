@@ -13,7 +13,9 @@ def no_persist(trial: Trial) -> None:
     daemon = trial.laptop.daemon
     assert daemon is not None
     whole = set(trial.laptop.tables())
-    trial.say(f"tables: {', '.join(sorted(whole))}; authority: {trial.laptop.status().get('ownership')}")
+    kernel = trial.laptop.status()["kernel"]
+    assert isinstance(kernel, dict)
+    trial.expect(kernel["ownership"] == "owner+twin", f"held twice: {', '.join(sorted(whole))}")
 
     def flush() -> None:
         trial.laptop.node.run("nft", "flush", "ruleset")

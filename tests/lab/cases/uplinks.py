@@ -22,6 +22,7 @@ def _only_way_out(trial: Trial, device: str, source: str, prefix: str, gateway: 
     trial.lab.internet.ip(f"route add {prefix} via 192.0.2.2")
     via = f"via {gateway} " if gateway else ""
     trial.laptop.node.ip(f"route replace default {via}dev {device} src {source} metric 1")
+    trial.laptop.node.sysctl(f"ipv6/conf/{a.LINK}/accept_ra", 0)
     trial.laptop.node.attempt("ip", "-6", "route", "delete", "default")
     ping = ("ping", "-n", "-q", "-c", "1", "-W", "1", a.HOST)
     until(f"{a.HOST} answers through {device}", lambda: trial.laptop.node.attempt(*ping).returncode == 0, 30)
@@ -38,8 +39,9 @@ def _works_under_lock(trial: Trial, ways: list[Way], what: str) -> None:
     with trial.no_leaks(f"{what}, OpenVPN killed"), trial.storm(words=("udp4", "tcp4", "dns4", "icmp4")):
         client.kill()
         trial.laptop.wait_state("blocked", "connecting")
-    trial.laptop.connect()
+    client = trial.laptop.connect()
     trial.tunnel_works()
+    client.kill()
 
 
 def _on_link(node: Node, name: str, kind: int, content: bytes, device: str = a.LINK) -> Way:
