@@ -13,9 +13,9 @@ usage() {
 		usage: sudo tests/run.sh [--long] [--jobs N]
 
 		Installs what is missing (packaging/install-dependencies.sh --tests), builds the project in build/dev and its unit tests
-		with sanitizers in build/asan, and runs: unit, kernel and architecture tests, the fuzzing corpora, the
-		laboratory, and real machines with Debian 12 in containers. Everything that touches a network runs in namespaces
-		of its own.
+		with sanitizers in build/asan, and runs: kernel tests, the laboratory, and real machines with Debian 12 in
+		containers; unit and architecture tests and the fuzzing corpora with sanitizers. Everything that touches a network
+		runs in namespaces of its own.
 
 		  --long     afterwards every case of the laboratory again, with more rounds and longer storms, and some more;
 		             emulated machines with Debian's own kernels 6.1 and 6.12 (fetched once, kept in build/vm); machines
@@ -112,13 +112,20 @@ run_all() {
 	step "dependencies"
 	must "installing dependencies" "$PROJECT/packaging/install-dependencies.sh" --tests || return
 	step "build"
-	must "building (dev)" "$PROJECT/packaging/build.sh" dev || return
-	step "unit, kernel and architecture tests, corpora, laboratory"
-	# Emulated kernels and the machines of the other Debian take long: they are for --long.
-	run_ctest dev --label-exclude '^(bench|vm|long)$'
-	step "build of the unit tests with sanitizers"
-	must "building (asan)" "$PROJECT/packaging/build.sh" asan tests/unit/all tests/fuzz/all || return
-	step "unit tests and corpora with sanitizers"
+	must "building (dev)" "$PROJECT/packaging/build.sh" dev src/all packaging/all tests/bench/all tests/kernel/all \
+		tests/lab/all tests/machines/all || return
+	# The laboratory mostly waits: what it leaves of the processors goes to the build of the unit tests.
+	nice -n 19 "$PROJECT/packaging/build.sh" asan tests/unit/all tests/fuzz/all >"$RESULTS/asan.log" 2>&1 &
+	local building=$!
+	step "kernel tests, laboratory, machines (meanwhile the unit tests are built, with sanitizers)"
+	# Emulated kernels and the machines of the other Debian take long: they are for --long. Unit tests follow.
+	run_ctest dev --label-exclude '^(bench|vm|long|unit)$' --exclude-regex '^[a-z_]+_NOT_BUILT$'
+	step "end of the build with sanitizers"
+	if ! wait "$building"; then
+		tail -n 50 "$RESULTS/asan.log"
+		must "building (asan)" false || return
+	fi
+	step "unit and architecture tests, corpora, with sanitizers"
 	run_ctest asan --label-regex '^unit$'
 	if [ "$LONG" = yes ]; then
 		step "the laboratory, long"
