@@ -13,6 +13,7 @@
 #include "killswitch/os/log.hpp"
 
 #include <fmt/format.h>
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <utility>
@@ -103,7 +104,11 @@ Outcome Daemon::start() {
   watch_ruleset();  // before anything is read: what changes afterwards is told
   restore_state();
   post(TrialTime{now_on_both_clocks()});  // a trial that is over reverts before anything else
-  auto links = sense::LinkSensor::start(loop_, [this](Event event) { post(std::move(event)); });
+  take_up_routes();
+  auto links = sense::LinkSensor::start(loop_, [this](Event event) {
+    route_stale_ = true;
+    post(std::move(event));
+  });
   reconcile();  // with or without the interfaces: what is not known is refused
   if (!links) {
     return fail(links.error());
@@ -267,11 +272,16 @@ void Daemon::reconcile() {
     for (auto& effect : drain_queue()) {
       effects.push_back(std::move(effect));
     }
+    // What is remembered waits for the disk; names and OpenVPN need not wait for that.
+    std::stable_partition(effects.begin(), effects.end(),
+                          [](const Effect& effect) { return !std::holds_alternative<SaveState>(effect); });
     for (const auto& effect : effects) {
       perform(effect);
     }
+    look_at_route();
   } while (!queue_.empty());
   retry_names_later();
+  retry_route_later();
   plan_question();
   announce();
 }
@@ -413,6 +423,7 @@ void Daemon::perform(const Effect& effect) {
                    dns_->apply(e);
                  },
                  [this](const RestoreDns&) { dns_->restore(); },
+                 [this](const ChangeHostRoute& e) { change_route(e); },
                  [](const LogLine& e) { os::log(level_of(e.level), e.text); },
              },
              effect);

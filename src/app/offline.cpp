@@ -10,6 +10,7 @@
 #include "killswitch/enforce/dns.hpp"
 #include "killswitch/enforce/firewall.hpp"
 #include "killswitch/enforce/flows.hpp"
+#include "killswitch/enforce/host_route.hpp"
 #include "killswitch/os/borrow_socket.hpp"
 #include "killswitch/os/bus.hpp"
 #include "killswitch/os/event_loop.hpp"
@@ -125,15 +126,20 @@ Outcome save_disabled(const Paths& paths) {
   return save_state(paths, state);
 }
 
-/// Names as they were. Files at once; services where there is a bus, and what they keep on disk where there is none.
-Outcome give_names_back(const Paths& paths) {
+/// Routes and names as they were. Files at once; services where there is a bus, and what they keep on disk where there
+/// is none.
+Outcome give_back(const Paths& paths) {
+  const auto routes = enforce::remove_host_routes();
   auto loop = os::EventLoop::create();
   if (!loop) {
     return fail(loop.error());
   }
   auto bus = os::Bus::connect_system(*loop, [](const Error&) {});
   auto restored = enforce::restore_dns({paths.dns_journal()}, bus ? &*bus : nullptr);
-  return restored ? restored : fail(restored.error().within("the machine is open, but names are not all given back"));
+  if (!restored) {
+    return fail(restored.error().within("the machine is open, but names are not all given back"));
+  }
+  return routes ? routes : fail(routes.error().within("the machine is open, but a route of ours may stand"));
 }
 
 }  // namespace
@@ -214,7 +220,7 @@ Result<Opened> open_beside_daemon(const Paths& paths) {
     ask_over_bus();
   }
   // Nothing to take away is no error.
-  for (const auto& outcome : {take_tables_away(), expect_open(), give_names_back(paths)}) {
+  for (const auto& outcome : {take_tables_away(), expect_open(), give_back(paths)}) {
     if (!outcome) {
       return fail(outcome.error());
     }
@@ -234,8 +240,8 @@ Result<Opened> disable_offline(const Paths& paths) {
     return fail(removed.error());
   }
   const auto saved = save_disabled(paths);
-  if (const auto names = give_names_back(paths); !names) {
-    return fail(names.error());
+  if (const auto given = give_back(paths); !given) {
+    return fail(given.error());
   }
   return Opened{saved ? std::string{} : saved.error().message()};
 }

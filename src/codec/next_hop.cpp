@@ -1,9 +1,9 @@
 #include "killswitch/codec/next_hop.hpp"
 
-#include <libmnl/libmnl.h>
+#include "netlink_request.hpp"
+
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
-#include <array>
 
 namespace killswitch::codec {
 namespace {
@@ -12,26 +12,8 @@ using model::Family;
 using model::IfIndex;
 using model::IpAddress;
 
-constexpr std::size_t message_bytes = 256;  // larger than any request here
 constexpr unsigned usable_states =
     NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;  // NUD_VALID of the kernel
-
-/// A buffer with room for one request; the encoders fill it through libmnl.
-struct Request {
-  alignas(nlmsghdr) std::array<std::uint8_t, message_bytes> bytes{};
-  nlmsghdr* header{::mnl_nlmsg_put_header(bytes.data())};
-
-  Request(std::uint16_t type, unsigned flags, std::uint32_t sequence) {
-    header->nlmsg_type = type;
-    header->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
-    header->nlmsg_seq = sequence;
-  }
-  template <typename Extra>
-  Extra& extra() {
-    return *static_cast<Extra*>(::mnl_nlmsg_put_extra_header(header, sizeof(Extra)));
-  }
-  [[nodiscard]] std::vector<std::uint8_t> take() const { return {bytes.begin(), bytes.begin() + header->nlmsg_len}; }
-};
 
 std::uint8_t number_of(Family family) {
   return family == Family::ipv4 ? AF_INET : AF_INET6;
@@ -90,12 +72,12 @@ std::optional<Neighbour> neighbour_in(const nlmsghdr* message) {
 }  // namespace
 
 std::vector<std::uint8_t> encode_route_query(std::uint32_t sequence, const IpAddress& destination, IfIndex link) {
-  Request request{RTM_GETROUTE, 0, sequence};
+  NetlinkRequest request{RTM_GETROUTE, 0, sequence};
   auto& route = request.extra<rtmsg>();
   route.rtm_family = number_of(destination.family);
   route.rtm_dst_len = static_cast<unsigned char>(destination.size() * 8);
-  ::mnl_attr_put(request.header, RTA_DST, destination.size(), destination.bytes.data());
-  ::mnl_attr_put_u32(request.header, RTA_OIF, link.number);
+  request.put(RTA_DST, destination);
+  request.put(RTA_OIF, link.number);
   return request.take();
 }
 
@@ -115,17 +97,17 @@ std::optional<IpAddress> decode_gateway(std::span<const std::uint8_t> datagram, 
 }
 
 std::vector<std::uint8_t> encode_neighbour_use(std::uint32_t sequence, const IpAddress& neighbour, IfIndex link) {
-  Request request{RTM_NEWNEIGH, NLM_F_CREATE, sequence};
+  NetlinkRequest request{RTM_NEWNEIGH, NLM_F_CREATE, sequence};
   auto& about = request.extra<ndmsg>();
   about.ndm_family = number_of(neighbour.family);
   about.ndm_ifindex = static_cast<int>(link.number);
   about.ndm_flags = NTF_USE;
-  ::mnl_attr_put(request.header, NDA_DST, neighbour.size(), neighbour.bytes.data());
+  request.put(NDA_DST, neighbour);
   return request.take();
 }
 
 std::vector<std::uint8_t> encode_neighbour_dump(std::uint32_t sequence, Family family) {
-  Request request{RTM_GETNEIGH, NLM_F_DUMP, sequence};
+  NetlinkRequest request{RTM_GETNEIGH, NLM_F_DUMP, sequence};
   request.extra<ndmsg>().ndm_family = number_of(family);
   return request.take();
 }

@@ -166,8 +166,8 @@ Decoded decode_address(Span payload, bool removed) {
   return std::optional<RtnetlinkContent>{model::AddressAdded{index, address}};
 }
 
-/// RTM_NEWROUTE and RTM_DELROUTE: unicast routes to much of the internet through one interface. A route through several
-/// has no RTA_OIF and is left out, like those that lead nowhere.
+/// RTM_NEWROUTE and RTM_DELROUTE: unicast routes to much of the internet through one interface (a route through several
+/// has no RTA_OIF and is left out, like those that lead nowhere), and that something happened to one to a single host.
 Decoded decode_route(Span payload, bool removed, bool replaces) {
   const auto header = read_struct<rtmsg>(payload);
   if (!header) {
@@ -179,7 +179,8 @@ Decoded decode_route(Span payload, bool removed, bool replaces) {
   }
   const auto family = header->rtm_family == AF_INET ? model::Family::ipv4 : model::Family::ipv6;
   model::Prefix destination{model::make_ip_address(family, {}), header->rtm_dst_len};
-  if (!model::is_wide_route(destination)) {
+  const bool to_one_host = destination.length == 8 * destination.address.size();
+  if (!to_one_host && !model::is_wide_route(destination)) {
     return nothing();
   }
   const auto attributes = decode_attributes(after(payload, sizeof(rtmsg)));
@@ -192,6 +193,9 @@ Decoded decode_route(Span payload, bool removed, bool replaces) {
       return fail("rtnetlink: the destination of a route breaks the format");
     }
     destination.address = model::make_ip_address(family, address);
+  }
+  if (to_one_host) {
+    return std::optional<RtnetlinkContent>{model::HostRouteTouched{destination.address}};
   }
   const auto index = read_struct<std::uint32_t>(attributes->bytes(RTA_OIF));
   if (!index || *index == 0) {

@@ -199,6 +199,10 @@ struct Stepper {
   void on(const DnsRestored& event) { on_dns(world, event, effects); }
   void on(const DnsRetryDue& event) { on_dns(world, event, effects); }
 
+  void on(const HostRouteTouched& /*event*/) { world.route.stalled = false; }  // the way is asked for anew
+  void on(const ServerRouteFound& event) { on_route(world, event); }
+  void on(const HostRouteChanged& event) { on_route(world, event, effects); }
+
   void on(const StateSaved& /*event*/) { world.state_error.clear(); }
 
   void on(const StateSaveFailed& event) {
@@ -297,6 +301,7 @@ std::vector<Effect> step(World& world, const Event& event, std::chrono::sys_seco
   std::visit([&](const auto& particular) { stepper.on(particular); }, event);
   renew_trust(world, stepper.effects);
   renew_dns(world, now, stepper.effects);
+  renew_route(world, now, stepper.effects);
   release_holds(world, stepper.effects);
   return std::move(stepper.effects);
 }

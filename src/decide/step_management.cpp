@@ -78,6 +78,9 @@ void ask_for(World& world, const Remote& remote) {
 
 void answer_unpinned(Conversation& talk, const RemoteQuery& query) {
   const auto numeric = parse_ip_address(query.host);
+  if (numeric) {
+    talk.peer.server = *numeric;
+  }
   if (numeric && talk.world.settings.remotes.empty()) {
     // Only root reaches this socket: what OpenVPN is going to use is what the administrator configured.
     const Endpoint endpoint{*numeric, query.port, query.protocol};
@@ -109,6 +112,7 @@ void answer_unpinned(Conversation& talk, const RemoteQuery& query) {
 
 void handle(Conversation& talk, const RemoteQuery& query) {
   talk.peer.unanswered.reset();
+  talk.peer.server.reset();
   if (!talk.world.enabled) {
     talk.effects.push_back(AcceptRemote{talk.connection});
     return;
@@ -122,6 +126,7 @@ void handle(Conversation& talk, const RemoteQuery& query) {
   auto& attempt = talk.peer.attempts[to_string(Remote{query.host, query.port, query.protocol, query.family})];
   const auto& address = addresses[attempt % addresses.size()];
   ++attempt;
+  talk.peer.server = address;
   talk.effects.push_back(UseRemote{talk.connection, address, query.port});
 }
 

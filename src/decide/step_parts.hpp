@@ -40,7 +40,11 @@ void on_dns(model::World& world, const model::DnsEngaged& event, Effects& effect
 void on_dns(model::World& world, const model::DnsApplied& event, Effects& effects);
 void on_dns(model::World& world, const model::DnsRestored& event, Effects& effects);
 void on_dns(model::World& world, const model::DnsRetryDue& event, Effects& effects);
+void on_route(model::World& world, const model::ServerRouteFound& event);
+void on_route(model::World& world, const model::HostRouteChanged& event, Effects& effects);
 /// Names follow from the facts as trust does.
 void renew_dns(model::World& world, std::chrono::sys_seconds now, Effects& effects);
+/// So does the way to the server.
+void renew_route(model::World& world, std::chrono::sys_seconds now, Effects& effects);
 
 }  // namespace killswitch::decide

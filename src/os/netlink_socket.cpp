@@ -5,8 +5,10 @@
 #include <linux/netlink.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 namespace killswitch::os {
 namespace {
@@ -121,6 +123,36 @@ Result<std::span<const std::uint8_t>> NetlinkSocket::receive() {
       return fail(EMSGSIZE, "netlink: receive");
     }
     return std::span<const std::uint8_t>{buffer_}.first(static_cast<std::size_t>(received));
+  }
+}
+
+namespace {
+
+std::uint32_t sequence_of(std::span<const std::uint8_t> datagram) {
+  nlmsghdr header{};
+  std::memcpy(&header, datagram.data(), std::min(datagram.size(), sizeof header));
+  return header.nlmsg_seq;
+}
+
+}  // namespace
+
+Outcome NetlinkSocket::ask(std::span<const std::uint8_t> request,
+                           const std::function<bool(std::span<const std::uint8_t>)>& take) {
+  constexpr int answer_milliseconds = 1000;
+  if (auto sent = send(request); !sent) {
+    return sent;
+  }
+  for (;;) {
+    if (auto ready = wait_readable(answer_milliseconds); !ready) {
+      return ready;
+    }
+    const auto datagram = receive();
+    if (!datagram) {
+      return fail(datagram.error());
+    }
+    if (sequence_of(*datagram) == sequence_of(request) && take(*datagram)) {
+      return done();
+    }
   }
 }
 

@@ -24,7 +24,6 @@ namespace {
 using model::Family;
 using model::IpAddress;
 
-constexpr int answer_milliseconds = 1000;
 // How long neighbours may take to answer, and how often it is looked.
 constexpr int neighbour_rounds = 12;
 constexpr useconds_t neighbour_pause = 50'000;
@@ -77,38 +76,12 @@ void read_addresses(ProbeLink& link) {
   }
 }
 
-std::uint32_t sequence_of(std::span<const std::uint8_t> datagram) {
-  nlmsghdr header{};
-  std::memcpy(&header, datagram.data(), std::min(datagram.size(), sizeof header));
-  return header.nlmsg_seq;
-}
-
-/// Asks the kernel something; gives every datagram of the answer to `take` until that says that it was the last.
-Outcome ask(os::NetlinkSocket& socket, const std::vector<std::uint8_t>& request,
-            const std::function<bool(std::span<const std::uint8_t>)>& take) {
-  if (auto sent = socket.send(request); !sent) {
-    return sent;
-  }
-  for (;;) {
-    if (auto ready = socket.wait_readable(answer_milliseconds); !ready) {
-      return ready;
-    }
-    const auto datagram = socket.receive();
-    if (!datagram) {
-      return fail(datagram.error());
-    }
-    if (sequence_of(*datagram) == sequence_of(request) && take(*datagram)) {
-      return done();
-    }
-  }
-}
-
 Outcome find_gateways(os::NetlinkSocket& socket, ProbeLink& link) {
   for (const auto family : {Family::ipv4, Family::ipv6}) {
     auto& gateway = family == Family::ipv4 ? link.gateway4 : link.gateway6;
     const auto query =
         codec::encode_route_query(socket.next_sequence(), documentation_address(family), link.link.index);
-    auto asked = ask(socket, query, [&](std::span<const std::uint8_t> datagram) {
+    auto asked = socket.ask(query, [&](std::span<const std::uint8_t> datagram) {
       gateway = codec::decode_gateway(datagram, link.link.index);
       return true;
     });
@@ -143,7 +116,7 @@ void note_neighbour(const codec::Neighbour& neighbour, std::vector<ProbeLink>& l
 Result<bool> look_for_neighbours(os::NetlinkSocket& socket, std::vector<ProbeLink>& links) {
   for (const auto family : {Family::ipv4, Family::ipv6}) {
     const auto dump = codec::encode_neighbour_dump(socket.next_sequence(), family);
-    auto asked = ask(socket, dump, [&](std::span<const std::uint8_t> datagram) {
+    auto asked = socket.ask(dump, [&](std::span<const std::uint8_t> datagram) {
       const auto neighbours = codec::decode_neighbours(datagram);
       for (const auto& neighbour : neighbours.usable) {
         note_neighbour(neighbour, links);

@@ -167,6 +167,7 @@ public:
   Outcome start();
   void on_readable();
   void resync();
+  void watch_host(std::optional<model::IpAddress> host) { host_ = host; }
 
 private:
   enum class Drained { everything, more_is_waiting };
@@ -179,6 +180,7 @@ private:
   os::EventLoop& loop_;
   Report report_;
   os::NetlinkSocket notifications_;
+  std::optional<model::IpAddress> host_;
   bool synchronised_{false};  ///< what was reported is whole; until then notifications are no facts
   os::EventSource readable_;
   os::EventSource retry_;
@@ -277,6 +279,12 @@ Result<LinkSensor::Watch::Drained> LinkSensor::Watch::discard_notifications() {
 void LinkSensor::Watch::report_facts(std::vector<RtnetlinkMessage> messages) {
   struct Reporter {
     const Report& report;
+    const std::optional<model::IpAddress>& host;
+    void operator()(model::HostRouteTouched& event) const {
+      if (event.destination == host) {
+        report(event);
+      }
+    }
     void operator()(model::LinkChanged& event) const { report(std::move(event)); }
     void operator()(model::LinkRemoved& event) const { report(event); }
     void operator()(model::AddressAdded& event) const { report(event); }
@@ -287,7 +295,7 @@ void LinkSensor::Watch::report_facts(std::vector<RtnetlinkMessage> messages) {
     void operator()(KernelAnswer&) const {}
   };
   for (RtnetlinkMessage& message : messages) {
-    std::visit(Reporter{report_}, message.content);
+    std::visit(Reporter{report_, host_}, message.content);
   }
 }
 
@@ -310,6 +318,10 @@ Result<LinkSensor> LinkSensor::start(os::EventLoop& loop, Report report, Options
 
 void LinkSensor::catch_up() {
   watch_->on_readable();
+}
+
+void LinkSensor::watch_host(std::optional<model::IpAddress> host) {
+  watch_->watch_host(host);
 }
 
 void LinkSensor::resync() {

@@ -260,6 +260,12 @@ TEST_CASE("routes: wide ones through one interface") {
   CHECK(only(message(RTM_DELROUTE, route(AF_INET6, 0) + through7)) ==
         codec::RtnetlinkContent{model::RouteRemoved{{7}, *model::parse_prefix("::/0")}});
 
+  const Bytes host = attribute(RTA_DST, {198, 51, 100, 49});
+  const codec::RtnetlinkContent touched = model::HostRouteTouched{*model::parse_ip_address("198.51.100.49")};
+  CHECK(only(message(RTM_NEWROUTE, route(AF_INET, 32) + host + through7)) == touched);
+  CHECK(only(message(RTM_DELROUTE, route(AF_INET, 32) + host)) == touched);
+  CHECK(left_out(message(RTM_NEWROUTE, route(AF_INET, 32, RTN_LOCAL) + host + through7)));
+
   CHECK(left_out(message(RTM_NEWROUTE, route(AF_INET, 4) + half + through7)));
   CHECK(left_out(message(RTM_NEWROUTE, route(AF_INET, 0, RTN_UNREACHABLE) + through7)));
   CHECK(left_out(message(RTM_NEWROUTE, route(AF_INET, 0))));

@@ -80,6 +80,12 @@ private:
   void on_names(model::Event event);
   void retry_names_later();
 
+  // The way to the server (daemon_route.cpp).
+  void take_up_routes();
+  void look_at_route();
+  void change_route(const model::ChangeHostRoute& change);
+  void retry_route_later();
+
   // Requests.
   void watch_state_file();
   void start_openvpn_sensor();
@@ -112,6 +118,10 @@ private:
   std::chrono::milliseconds retry_delay_{0};
 
   std::optional<sense::LinkSensor> links_;
+  std::optional<model::ServerRouteQuestion> route_asked_;
+  bool route_stale_{false};  ///< interfaces or routes changed since
+  bool route_unknown_{false};  ///< the kernel did not answer
+  os::EventSource route_retry_;
   std::optional<sense::RulesetWatch> ruleset_watch_;
   std::optional<sense::OpenVpnSensor> openvpn_;
   std::unique_ptr<sense::ServerNameSensor> server_names_;  ///< null: the kernel cannot tell us of answers

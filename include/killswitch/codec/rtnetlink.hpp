@@ -30,7 +30,7 @@ struct KernelAnswer {
 
 using RtnetlinkContent =
     std::variant<model::LinkChanged, model::LinkRemoved, model::AddressAdded, model::AddressRemoved, model::RouteAdded,
-                 model::RouteRemoved, DumpDone, KernelAnswer>;
+                 model::RouteRemoved, model::HostRouteTouched, DumpDone, KernelAnswer>;
 
 struct RtnetlinkMessage {
   std::uint32_t sequence{0};  ///< of the request that is answered

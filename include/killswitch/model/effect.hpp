@@ -4,6 +4,7 @@
 
 #include "killswitch/model/dns.hpp"
 #include "killswitch/model/endpoint.hpp"
+#include "killswitch/model/host_route.hpp"
 #include "killswitch/model/management.hpp"
 
 #include <chrono>
@@ -54,12 +55,17 @@ struct ApplyDns {
 };
 /// What was there before is put back.
 struct RestoreDns {};
+/// The host route of ours: `before` goes, `after` comes. HostRouteChanged says how it went.
+struct ChangeHostRoute {
+  std::optional<HostRoute> before;
+  std::optional<HostRoute> after;
+};
 struct LogLine {
   enum class Level : std::uint8_t { info, warning, error } level{Level::info};
   std::string text;
 };
 
 using Effect = std::variant<SubscribeManagement, ReleaseHold, UseRemote, AcceptRemote, SkipRemote, RestartOpenVpn,
-                            AskPassword, SendChannelPassword, SaveState, WakeForTrial, ApplyDns, RestoreDns, LogLine>;
+                            AskPassword, SendChannelPassword, SaveState, WakeForTrial, ApplyDns, RestoreDns, ChangeHostRoute, LogLine>;
 
 }  // namespace killswitch::model

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "killswitch/model/dns.hpp"
+#include "killswitch/model/host_route.hpp"
 #include "killswitch/model/kernel.hpp"
 #include "killswitch/model/link.hpp"
 #include "killswitch/model/management.hpp"
@@ -48,6 +49,11 @@ struct RouteRemoved {
   IfIndex index;
   Prefix destination;
   bool operator==(const RouteRemoved&) const = default;
+};
+/// A route to this one address came or went; only told of an address that was asked about (sense/links).
+struct HostRouteTouched {
+  IpAddress destination;
+  bool operator==(const HostRouteTouched&) const = default;
 };
 struct LinksUnknown {
   std::string reason;
@@ -143,6 +149,7 @@ struct DnsEngaged {
 struct DnsFailure {
   DnsBackend backend{DnsBackend::file};
   std::string reason;
+  bool passing{false};  ///< the service had just started, was gone or slow, or a link is another one by now
   bool operator==(const DnsFailure&) const = default;
 };
 /// Every backend was told; whether it holds is what DnsFound says.
@@ -157,11 +164,22 @@ struct DnsRestored {
 /// It is time to try again what did not work.
 struct DnsRetryDue {};
 
+/// The kernel was asked how it would send to the server.
+struct ServerRouteFound {
+  ServerRoute route;
+};
+/// The route of ours that stands now, as far as we know; with `error`, what was wanted could not be done.
+struct HostRouteChanged {
+  std::optional<HostRoute> ours;
+  std::string error;
+};
+
 using Event =
     std::variant<LinksListed, LinkChanged, LinkRemoved, AddressAdded, AddressRemoved, RouteAdded, RouteRemoved,
                  LinksUnknown, ManagementOpened, ManagementClosed, ManagementReceived, EnableRequested,
                  DisableRequested, TrialConfirmed, TrialTime, SwitchedOffAtBoot, ServerNameAnswered, ServerNamesAsked,
-                 BootLockNoted, KernelProbed, FirewallObserved, FirewallFailed, RulesetRefused, StateSaved, StateSaveFailed,
-                 StateUnreadable, RulesetTouched, RulesetUnknown, Resumed, DnsFound, DnsEngaged, DnsApplied, DnsRestored, DnsRetryDue>;
+                 BootLockNoted, KernelProbed, FirewallObserved, FirewallFailed, RulesetRefused, StateSaved,
+                 StateSaveFailed, StateUnreadable, RulesetTouched, RulesetUnknown, Resumed, DnsFound, DnsEngaged,
+                 DnsApplied, DnsRestored, DnsRetryDue, HostRouteTouched, ServerRouteFound, HostRouteChanged>;
 
 }  // namespace killswitch::model

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "killswitch/model/dns.hpp"
+#include "killswitch/model/host_route.hpp"
 #include "killswitch/model/kernel.hpp"
 #include "killswitch/model/link.hpp"
 #include "killswitch/model/management.hpp"
@@ -22,6 +23,7 @@ struct ManagementPeer {
   bool adopted{false};                                ///< kept over our restart; what it had asked before is lost
   std::optional<management::RemoteQuery> unanswered;  ///< OpenVPN waits until a server is known
   std::map<std::string, std::uint32_t> attempts;      ///< per queried remote: how many addresses were handed out
+  std::optional<IpAddress> server;                    ///< the address that it was told to use last
   bool operator==(const ManagementPeer&) const = default;
 };
 
@@ -58,6 +60,7 @@ struct World {
   NameQuestions names;
 
   DnsWorld dns;
+  RouteWorld route;
 
   KernelFeatures kernel;
   std::optional<Observation> observation;  ///< nothing: the kernel was not read since the last change

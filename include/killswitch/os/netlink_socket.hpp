@@ -34,6 +34,11 @@ public:
   /// @return ETIMEDOUT after `milliseconds`.
   [[nodiscard]] Outcome wait_readable(int milliseconds);
 
+  /// Sends `request` and gives every datagram of its answer (same sequence number) to `take`, until that says that it
+  /// was the last. @return ETIMEDOUT when none comes for a second.
+  [[nodiscard]] Outcome ask(std::span<const std::uint8_t> request,
+                            const std::function<bool(std::span<const std::uint8_t>)>& take);
+
   [[nodiscard]] std::uint32_t next_sequence() { return ++sequence_; }
   [[nodiscard]] std::uint32_t port_id() const { return port_id_; }
   [[nodiscard]] int fd() const { return fd_.get(); }

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 namespace killswitch::sense {
 
@@ -32,6 +33,9 @@ public:
 
   /// Reports at once what the kernel has told so far: before a message of a program that may be about it.
   void catch_up();
+
+  /// HostRouteTouched is reported for this address alone; there may be a million routes to hosts.
+  void watch_host(std::optional<model::IpAddress> host);
 
   /// Lists everything anew: after a time in which anything may have happened.
   void resync();
