@@ -9,6 +9,15 @@ using namespace std::chrono_literals;
 using namespace model;
 
 constexpr auto names_retry_delay = 2s;
+constexpr auto first_names_retry = 200ms;  // doubled with each failure that may pass
+
+std::chrono::milliseconds delay_after(std::uint32_t failures) {
+  constexpr std::uint32_t longest = 4;
+  if (failures == 0 || failures > longest) {
+    return names_retry_delay;
+  }
+  return first_names_retry * (1U << (failures - 1));
+}
 
 }  // namespace
 
@@ -43,7 +52,7 @@ void Daemon::retry_names_later() {
   if (names_retry_) {
     return;
   }
-  auto timer = loop_.after(names_retry_delay, [this] {
+  auto timer = loop_.after(delay_after(world_.dns.failures), [this] {
     names_retry_ = {};
     post(DnsRetryDue{});
   });

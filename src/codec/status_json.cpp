@@ -156,6 +156,9 @@ void read_dns(const JsonCursor& root, Status& status) {
     read_texts(reasons, status.dns_reasons);
   }
   dns.optional("foreign_writes").read(status.dns_foreign_writes, 0, UINT64_MAX);
+  if (const auto last = dns.optional("last_foreign_write"); last.present() && !last.is_null()) {
+    read_time(last, status.dns_last_foreign_write);
+  }
 }
 
 void read_kernel(const JsonCursor& root, Status& status) {
@@ -224,15 +227,14 @@ std::string render_status_json(const Status& status) {
   for (const auto& server : status.servers) {
     servers.push_back(write_pinned_remote(server));
   }
-  OrderedJson since = nullptr;
-  if (status.since != std::chrono::sys_seconds{}) {
-    since = render_time(status.since);
-  }
+  const auto time_or_null = [](std::chrono::sys_seconds time) {
+    return time == std::chrono::sys_seconds{} ? OrderedJson(nullptr) : OrderedJson(render_time(time));
+  };
   const OrderedJson json{
       {"version", 1},
       {"state", model::to_string(status.state)},
       {"enforced", status.enforced},
-      {"since", std::move(since)},
+      {"since", time_or_null(status.since)},
       {"policy", status.policy},
       {"reasons", status.reasons},
       {"warnings", status.warnings},
@@ -248,7 +250,8 @@ std::string render_status_json(const Status& status) {
         {"applied", status.dns_applied},
         {"search_domains", status.search_domains},
         {"reasons", status.dns_reasons},
-        {"foreign_writes", status.dns_foreign_writes}}},
+        {"foreign_writes", status.dns_foreign_writes},
+        {"last_foreign_write", time_or_null(status.dns_last_foreign_write)}}},
       {"ipv6", status.ipv6},
       {"blocked", write_blocked(status.blocked)},
       {"kernel", {{"ownership", model::to_string(status.ownership)}, {"egress_hook", status.egress_hook}}},

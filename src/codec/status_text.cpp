@@ -113,6 +113,9 @@ std::string dns_of(const Status& status) {
   if (status.dns_foreign_writes > 0) {
     text += fmt::format(", {} foreign write{} undone", status.dns_foreign_writes,
                         status.dns_foreign_writes == 1 ? "" : "s");
+    if (status.dns_last_foreign_write != std::chrono::sys_seconds{}) {
+      text += fmt::format(", the last at {}", render_time(status.dns_last_foreign_write));
+    }
   }
   return text + ")";
 }

@@ -191,6 +191,7 @@ void describe_dns(const World& world, Status& status) {
   const auto& dns = world.dns;
   status.dns_backend = "none";
   status.dns_foreign_writes = dns.foreign_writes;
+  status.dns_last_foreign_write = dns.last_foreign_write;
   if (!world.enabled) {
     return;
   }
@@ -207,7 +208,7 @@ void describe_dns(const World& world, Status& status) {
   status.search_domains = dns.setup->search_domains;
   status.dns_applied = !resolvers.accepted.empty() && is_dns_confirmed(world);
   if (dns.facts) {
-    status.dns_reasons = plan_dns(*dns.facts, dns.unfit).reasons;
+    status.dns_reasons = dns.reasons.empty() ? plan_dns(*dns.facts, dns.unfit).reasons : dns.reasons;
     if (auto difference = dns_difference(*dns.facts, *dns.setup); !difference.empty()) {
       status.dns_reasons.push_back(std::move(difference));
     }

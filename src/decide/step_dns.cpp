@@ -13,12 +13,22 @@ namespace {
 using namespace model;
 using Activity = DnsWorld::Activity;
 
+// A service that starts is there after a moment; one that hangs for longer is not waited for.
+constexpr std::uint32_t most_failures = 6;
+
 /// Services that come, go or change their manner may do better than before.
 bool services_changed(const DnsFacts& before, const DnsFacts& now) {
   const auto manner = [](const DnsFacts& facts) {
     return facts.networkmanager ? facts.networkmanager->mode + "/" + facts.networkmanager->rc_manager : std::string{};
   };
-  return before.resolved.has_value() != now.resolved.has_value() || manner(before) != manner(now);
+  return before.resolved.has_value() != now.resolved.has_value() || manner(before) != manner(now) ||
+         before.restarts != now.restarts;
+}
+
+/// What did not work may work now.
+void begin_anew(DnsWorld& dns) {
+  dns.unfit.clear();
+  dns.failures = 0;
 }
 
 std::string difference_at(const DnsWorld& dns, DnsBackend backend) {
@@ -29,6 +39,9 @@ std::string difference_at(const DnsWorld& dns, DnsBackend backend) {
 
 /// Only those that differ are told: NetworkManager tells systemd-resolved in its turn whenever it is told something.
 void ask(DnsWorld& dns, Effects& effects) {
+  if (!difference_at(dns, DnsBackend::file).empty()) {
+    dns.reasons = plan_dns(*dns.facts, dns.unfit).reasons;
+  }
   dns.activity = Activity::applying;
   dns.engaged = true;
   std::vector<DnsBackend> tell;
@@ -53,12 +66,16 @@ void give_up_on(DnsWorld& dns, DnsBackend backend) {
   }
 }
 
-/// What was done has no effect: another way is looked for, else it is tried again later.
+/// What was done has no effect: another way is looked for, else it is tried again later. A failure that may pass speaks
+/// against a backend only when it does not pass.
 void draw_conclusions(DnsWorld& dns, const DnsApplied& event) {
   dns.error.clear();
+  dns.failures = event.failures.empty() ? 0 : dns.failures + 1;
   for (const auto& failure : event.failures) {
     dns.error = fmt::format("{}: {}", to_string(failure.backend), failure.reason);
-    give_up_on(dns, failure.backend);
+    if (!failure.passing || dns.failures >= most_failures) {
+      give_up_on(dns, failure.backend);
+    }
   }
   if (!dns.facts || dns_difference(*dns.facts, *dns.setup).empty()) {
     return;
@@ -82,7 +99,7 @@ void on_dns(World& world, const DnsFound& event, Effects& /*effects*/) {
     return;
   }
   if (dns.facts && services_changed(*dns.facts, event.facts)) {
-    dns.unfit.clear();
+    begin_anew(dns);
   }
   dns.facts = event.facts;
   dns.stalled = false;
@@ -150,13 +167,23 @@ void renew_dns(World& world, std::chrono::sys_seconds now, Effects& effects) {
     }
     return;
   }
-  const auto wanted = wanted_dns(world);
+  auto wanted = wanted_dns(world);
   if (!wanted) {
     return;
   }
+  if (dns.setup && dns.setup->tunnel != wanted->tunnel && !dns.unfit.empty()) {
+    begin_anew(dns);
+    wanted = wanted_dns(world);
+  }
   if (dns.setup != wanted || dns.activity == Activity::restoring) {
-    const bool same_manner = dns.setup && dns.setup->servers == wanted->servers;
-    dns.was_confirmed = dns.was_confirmed && same_manner;
+    const bool same_servers = dns.setup && dns.setup->servers == wanted->servers;
+    dns.was_confirmed = dns.was_confirmed && same_servers;
+    if (!same_servers || dns.setup->tunnel != wanted->tunnel) {
+      dns.failures = 0;
+    }
+    if (dns.setup && dns.setup->backends != wanted->backends) {
+      dns.reasons.clear();
+    }
     dns.setup = wanted;
     dns.stalled = false;
     if (dns_difference(*dns.facts, *dns.setup).empty() && dns.activity == Activity::idle && dns.engaged) {

@@ -32,7 +32,15 @@ struct Series {
 
 bool is_passed_over(const Error& error, Refusals refusals) {
   return refusals == Refusals::are_passed_over &&
-         (error.code == os::BusError::remote_error || error.code == os::BusError::invalid_argument);
+         (error.code == os::BusError::remote_error || error.code == os::BusError::invalid_argument ||
+          error.code == os::BusError::no_such_object);
+}
+
+/// Not a word against the service: it starts, ends or is slow, or speaks of a link that went while it was told.
+bool may_pass(const Error& error) {
+  return error.code == os::BusError::no_such_object || error.code == os::BusError::service_unknown ||
+         error.code == os::BusError::timed_out || error.code == os::BusError::disconnected ||
+         error.code == os::BusError::unreachable;
 }
 
 void go_on(const std::shared_ptr<Series>& series) {
@@ -203,7 +211,7 @@ void Dns::next(const std::shared_ptr<Round>& round) {
 
 void Dns::note(const std::shared_ptr<Round>& round, DnsBackend backend, const Outcome& outcome) {
   if (!outcome) {
-    round->failures.push_back({backend, outcome.error().message()});
+    round->failures.push_back({backend, outcome.error().message(), may_pass(outcome.error())});
   }
   next(round);
 }

@@ -18,6 +18,7 @@ public:
       case BusError::timed_out: return "no answer in time";
       case BusError::disconnected: return "the connection to the bus is gone";
       case BusError::invalid_argument: return "an argument was refused";
+      case BusError::no_such_object: return "the service does not know what it was asked about";
       case BusError::remote_error: return "the service answered with an error";
     }
     return "unknown error";
@@ -55,6 +56,8 @@ BusError classify_bus_error(std::string_view name) {
       Known{".ENOTCONN", BusError::disconnected},
       Known{".ECONNRESET", BusError::disconnected},
       Known{".EPIPE", BusError::disconnected},
+      Known{".UnknownObject", BusError::no_such_object},
+      Known{".NoSuchLink", BusError::no_such_object},  // of org.freedesktop.resolve1
       Known{".InvalidArgs", BusError::invalid_argument},
       Known{".InvalidArgument", BusError::invalid_argument},
   };

@@ -42,7 +42,12 @@ void DnsSensor::use_bus(os::Bus* bus) {
   asking_ = false;
   ask_again_ = false;
   if (bus != nullptr) {
-    services_.emplace(*bus, [this] { look(); });
+    services_.emplace(
+        *bus, [this] { look(); },
+        [this] {
+          ++facts_.restarts;
+          look();
+        });
   }
   look();
 }

@@ -154,14 +154,15 @@ struct DnsServices::Questions {
   }
 };
 
-DnsServices::DnsServices(Bus& bus, std::function<void()> changed) : bus_{bus} {
+DnsServices::DnsServices(Bus& bus, const std::function<void()>& changed, const std::function<void()>& restarted)
+    : bus_{bus} {
   const auto keep = [this](Result<BusSubscription> subscription) {
     if (subscription) {  // without it a change is seen later, with the next look
       subscriptions_.push_back(std::move(*subscription));
     }
   };
   for (const char* service : {networkmanager, resolved}) {
-    keep(bus_.watch_name(service, [changed](const std::string&) { changed(); }));
+    keep(bus_.watch_name(service, [restarted](const std::string&) { restarted(); }));
   }
   for (const auto& [service, path, interface] : {std::tuple{networkmanager, dns_manager_path, dns_manager},
                                                  std::tuple{resolved, resolved_path, resolved_manager}}) {

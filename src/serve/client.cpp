@@ -39,6 +39,7 @@ ClientError translated(const std::error_code& code) {
     case os::BusError::timed_out: return ClientError::no_answer;
     case os::BusError::invalid_argument: return ClientError::bad_request;
     case os::BusError::name_taken:
+    case os::BusError::no_such_object:
     case os::BusError::remote_error: break;
   }
   return ClientError::failed;

@@ -52,6 +52,7 @@ Status protected_status() {
   status.search_domains = {"example.test"};
   status.dns_reasons = {"NetworkManager writes resolv.conf"};
   status.dns_foreign_writes = 2;
+  status.dns_last_foreign_write = moment();
   status.ipv6 = "tunnelled";
   status.blocked = {{"dns", {3, 210}}, {"impostor", {1, 60}}, {"ipv6", {0, 0}}};
   status.ownership = Ownership::owner_persist;
@@ -142,7 +143,8 @@ TEST_CASE("status: the JSON of the contract") {
     "reasons": [
       "NetworkManager writes resolv.conf"
     ],
-    "foreign_writes": 2
+    "foreign_writes": 2,
+    "last_foreign_write": "2026-11-23T02:18:00Z"
   },
   "ipv6": "tunnelled",
   "blocked": {
@@ -294,7 +296,7 @@ TEST_CASE("status: text for people") {
   tunnel     tun0, up, 192.168.255.2/24
   server     vpn.example.org = 198.51.100.49:1194/udp
   transport  mark 0x6b73
-  dns        192.168.255.1 (networkmanager, 2 foreign writes undone)
+  dns        192.168.255.1 (networkmanager, 2 foreign writes undone, the last at 2026-11-23T02:18:00Z)
   ipv6       tunnelled
   kernel     rules verified, owned and persistent
   refused    4 packets: dns 3, impostor 1

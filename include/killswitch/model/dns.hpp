@@ -74,6 +74,7 @@ struct DnsFacts {
   ResolvConf resolv_conf;
   std::optional<NetworkManagerDns> networkmanager;    ///< nothing: not on the bus
   std::optional<std::vector<ResolvedLink>> resolved;  ///< sorted by index; nothing: not on the bus
+  std::uint32_t restarts{0};  ///< how often one of them came or went: it may have forgotten what it was told
   bool operator==(const DnsFacts&) const = default;
 };
 
@@ -100,11 +101,13 @@ struct DnsJournal {
 struct DnsWorld {
   std::optional<DnsFacts> facts;  ///< nothing: nobody has looked yet
   std::optional<DnsSetup> setup;  ///< asked for; stays while the tunnel is down
+  std::vector<std::string> reasons;  ///< why these backends, as of when resolv.conf was not ours yet; empty: not seen
   bool engaged{false};            ///< something was changed and is to be given back
   enum class Activity : std::uint8_t { idle, applying, restoring } activity{Activity::idle};
   bool stalled{false};              ///< it did not work; tried again when something changes, or after a while
   bool was_confirmed{false};        ///< the setup was seen to hold since it was asked for
-  std::vector<DnsBackend> unfit;    ///< told, and it did not do; until the services change
+  std::vector<DnsBackend> unfit;    ///< told, and it did not do; until the services or the tunnel change
+  std::uint32_t failures{0};        ///< in a row, of what may pass
   std::string error;                ///< of the last change; empty: none
   std::uint64_t foreign_writes{0};  ///< undone since the start
   std::chrono::sys_seconds last_foreign_write{};

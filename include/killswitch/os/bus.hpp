@@ -29,6 +29,7 @@ enum class BusError {
   timed_out,         ///< no answer in time
   disconnected,      ///< the connection is gone
   invalid_argument,  ///< the service did not like an argument
+  no_such_object,    ///< what the call was about is not there (any more)
   remote_error,      ///< any other error that the service answered with
 };
 [[nodiscard]] const std::error_category& bus_category();

@@ -20,8 +20,9 @@ public:
   using Answer =
       std::function<void(std::optional<model::NetworkManagerDns>, std::optional<std::vector<model::ResolvedLink>>)>;
 
-  /// @param changed a service came, went, or changed what it says
-  DnsServices(os::Bus& bus, std::function<void()> changed);
+  /// @param changed a service changed what it says
+  /// @param restarted one came or went
+  DnsServices(os::Bus& bus, const std::function<void()>& changed, const std::function<void()>& restarted);
   /// `answer` is called once, from the event loop, unless this object ends first.
   void ask(Answer answer);
 
