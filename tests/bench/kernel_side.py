@@ -22,6 +22,7 @@ _RTM_NEWLINK, _RTM_DELLINK = 16, 17
 _REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
 _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_ANY_LINK = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
 
 
 class Watch:
@@ -74,28 +75,27 @@ def watch_links(node: Node) -> Watch:
 
 
 class LinkMaker:
-    """Makes and removes one link of a node; its other end is in another node."""
+    """Makes and removes links of a node; their other ends are in another node."""
 
-    def __init__(self, node: Node, far: Node, name: str) -> None:
+    def __init__(self, node: Node, far: Node) -> None:
         with node.entered():
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE)
         with far.entered():
             self._far = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        header = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
+
+    def add(self, name: str) -> None:
+        """The link is there when this returns."""
         label = name.encode() + b"\0"
-        peer = header + _attribute(_IFLA_IFNAME, label) + _attribute(_IFLA_NET_NS_FD, struct.pack("=I", self._far))
+        peer = _ANY_LINK + _attribute(_IFLA_IFNAME, label) + _attribute(_IFLA_NET_NS_FD, struct.pack("=I", self._far))
         kind = _attribute(_IFLA_INFO_KIND, b"veth")
         info = kind + _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, peer))
-        self._add = header + _attribute(_IFLA_IFNAME, label) + _attribute(_IFLA_LINKINFO, info)
-        self._remove = header + _attribute(_IFLA_IFNAME, label)
+        body = _ANY_LINK + _attribute(_IFLA_IFNAME, label) + _attribute(_IFLA_LINKINFO, info)
+        self._request(_RTM_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, body)
 
-    def add(self) -> None:
-        """The link is there when this returns."""
-        self._request(_RTM_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, self._add)
-
-    def remove(self) -> None:
+    def remove(self, name: str) -> None:
         """The link is gone when this returns."""
-        self._request(_RTM_DELLINK, _REQUEST | _ACK, self._remove)
+        body = _ANY_LINK + _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+        self._request(_RTM_DELLINK, _REQUEST | _ACK, body)
 
     def _request(self, kind: int, flags: int, body: bytes) -> None:
         self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
