@@ -18,9 +18,9 @@ readonly TESTS=(
 	# virtual machines with other kernels, and what is tested in them alone
 	qemu-system-x86 kmod conntrack wireguard-tools ppp pppoe
 )
-# firewalls of others that the laboratory tries inside; installed here they would take the machine's own firewall over,
-# so that they are only fetched
-readonly FETCHED=(ufw firewalld)
+# firewalls and keepers of resolv.conf that the laboratory tries inside; installed here they would take over the machine's
+# own, so that they are only fetched
+readonly FETCHED=(ufw firewalld openresolv resolvconf)
 readonly CACHE=/var/cache/killswitch-lab
 
 usage() {

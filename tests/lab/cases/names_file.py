@@ -172,3 +172,26 @@ def names_crash(trial: Trial) -> None:
     trial.laptop.killswitch("disable", "--offline")
     trial.expect(Found.now() == original, "without a daemon: resolv.conf is what it was, byte for byte")
     trial.say(names.expect(ACCESS_POINT, "disabled", times=1))
+
+
+@case("names-pushed")
+def names_pushed(trial: Trial) -> None:
+    """The server pushes several resolvers of both families with OpenVPN 2.6's `dns`: they are set in its order."""
+    trial.lab.stop_vpn_server()
+    pushed = (f"dns server 1 address {a.TUNNEL_DNS6} {a.TUNNEL_DNS}", "dns search-domains inside.test")
+    trial.lab.start_vpn_server(resolvers=pushed)
+    names = Names(trial.lab, trial.laptop.resolve)
+    original = Found.now()
+    trial.say(names.expect(ACCESS_POINT, "control, no kill switch", times=1))
+    trial.lock()
+    trial.laptop.connect()
+    text = RESOLV_CONF.read_text()
+    trial.expect(names_of(text) == [a.TUNNEL_DNS6, a.TUNNEL_DNS], f"both are named, in the server's order ({text!r})")
+    trial.expect("search inside.test" in text, "and its search domain")
+    with trial.no_leaks("names through both"):
+        trial.say(names.expect(TUNNEL, "protected"))
+        for resolver in (a.TUNNEL_DNS6, a.TUNNEL_DNS):
+            answer = trial.laptop.node.attempt("busybox", "nslookup", a.WHO, resolver, seconds=20).stdout
+            trial.expect(a.WHO_TUNNEL in answer, f"{resolver} is asked and answers")
+    trial.laptop.killswitch("disable")
+    until("resolv.conf is what it was, byte for byte", lambda: Found.now() == original)

@@ -22,7 +22,8 @@ _HOSTILE = (
 """A lease that claims every name under "com" and draws traffic past the tunnel (TunnelVision)."""
 
 
-def _connect(trial: Trial, names: Names, backend: str) -> None:
+def connect(trial: Trial, names: Names, backend: str) -> None:
+    """Protected, with names in the hands of `backend`."""
     # store 0: or the tables stay owned by what the service manager keeps when the daemon is gone
     trial.laptop.start_daemon(store=0)
     trial.laptop.enable()
@@ -33,7 +34,8 @@ def _connect(trial: Trial, names: Names, backend: str) -> None:
     trial.say(names.expect(TUNNEL, "protected"))
 
 
-def _disable(trial: Trial, names: Names, original: Found) -> None:
+def disable(trial: Trial, names: Names, original: Found) -> None:
+    """Disabled, and resolv.conf is what it was."""
     trial.laptop.killswitch("disable")
     until("resolv.conf is what it was, byte for byte", lambda: Found.now() == original)
     until("the journal is gone", lambda: not Path("/var/lib/killswitch/dns.json").exists())
@@ -41,13 +43,13 @@ def _disable(trial: Trial, names: Names, original: Found) -> None:
     trial.say("disabled: resolv.conf is what it was, byte for byte, and the access point is asked again")
 
 
-def _profile_with_addresses() -> None:
+def profile_with_addresses() -> None:
     """While locked systemd-resolved would look for the server's name until its patience ends."""
     profile = PROFILE.read_text().replace(f"remote {a.SERVER_NAME} {a.SERVER_PORT} udp6\n", "")
     PROFILE.write_text(profile.replace(a.SERVER_NAME, a.SERVER))
 
 
-def _through(trial: Trial, names: Names, what: str, action: Callable[[], None]) -> None:
+def through(trial: Trial, names: Names, what: str, action: Callable[[], None]) -> None:
     """Something happens to a service: during and after it nobody but the tunnel's resolver is asked."""
     with trial.no_leaks(what):
         action()
@@ -84,14 +86,14 @@ def names_networkmanager(trial: Trial) -> None:
     names = Names(trial.lab, trial.laptop.resolve)
     trial.expect(names_of(RESOLV_CONF.read_text()) == [a.AP], "NetworkManager has written the access point's resolver")
     trial.say(names.expect(ACCESS_POINT, "control, no kill switch", times=1))
-    _connect(trial, names, "networkmanager")
-    _through(trial, names, "a hostile lease", lambda: _hostile_lease(trial, desktop))
-    _through(trial, names, "NetworkManager restarted", lambda: _restart(desktop, signal.SIGTERM))
-    _through(trial, names, "NetworkManager killed", lambda: _restart(desktop, signal.SIGKILL))
+    connect(trial, names, "networkmanager")
+    through(trial, names, "a hostile lease", lambda: _hostile_lease(trial, desktop))
+    through(trial, names, "NetworkManager restarted", lambda: _restart(desktop, signal.SIGTERM))
+    through(trial, names, "NetworkManager killed", lambda: _restart(desktop, signal.SIGKILL))
     defend(trial, names, (_overwrite,))
     trial.lab.serve_addresses()
     desktop.renew()
-    _disable(trial, names, original)
+    disable(trial, names, original)
 
 
 def _overwrite() -> None:
@@ -108,8 +110,8 @@ def names_networkmanager_link(trial: Trial) -> None:
     original = Found.now()
     names = Names(trial.lab, trial.laptop.resolve)
     trial.say(names.expect(ACCESS_POINT, "control, no kill switch", times=1))
-    _connect(trial, names, "networkmanager")
-    _through(trial, names, "networking off and on", lambda: _networking_off_and_on(desktop))
+    connect(trial, names, "networkmanager")
+    through(trial, names, "networking off and on", lambda: _networking_off_and_on(desktop))
     daemon = trial.laptop.daemon
     assert daemon is not None
     daemon.kill()
@@ -122,11 +124,11 @@ def names_networkmanager_link(trial: Trial) -> None:
     names.wait(ACCESS_POINT, "disabled")
 
 
-@case("names-resolved", long_only=True, ipv6=False, packages=True)
+@case("names-resolved", ipv6=False, packages=True)
 def names_resolved(trial: Trial) -> None:
     """systemd-resolved behind its stub, fed by NetworkManager: through hostile leases and restarts."""
     desktop = Desktop(trial)
-    _profile_with_addresses()
+    profile_with_addresses()
     RESOLV_CONF.unlink()
     RESOLV_CONF.symlink_to("../run/systemd/resolve/stub-resolv.conf")
     desktop.start_resolved()
@@ -134,13 +136,13 @@ def names_resolved(trial: Trial) -> None:
     original = Found.now()
     names = Names(trial.lab, desktop.ask_resolved)
     names.wait(ACCESS_POINT, "control, no kill switch")
-    _connect(trial, names, "resolved")
-    _through(trial, names, "a hostile lease", lambda: _hostile_lease(trial, desktop))
-    _through(trial, names, "systemd-resolved restarted", lambda: _restart_resolved(desktop))
-    _through(trial, names, "NetworkManager killed", lambda: _restart(desktop, signal.SIGKILL))
+    connect(trial, names, "resolved")
+    through(trial, names, "a hostile lease", lambda: _hostile_lease(trial, desktop))
+    through(trial, names, "systemd-resolved restarted", lambda: _restart_resolved(desktop))
+    through(trial, names, "NetworkManager killed", lambda: _restart(desktop, signal.SIGKILL))
     trial.lab.serve_addresses()  # what systemd-resolved writes depends on the lease
     desktop.renew()
-    _disable(trial, names, original)
+    disable(trial, names, original)
 
 
 def _restart_resolved(desktop: Desktop) -> None:
@@ -160,11 +162,11 @@ def names_resolved_beside(trial: Trial) -> None:
     library = Names(trial.lab, trial.laptop.resolve)
     resolved.wait(ACCESS_POINT, "control, asking systemd-resolved")
     library.wait(ACCESS_POINT, "control, asking as resolv.conf says")
-    _connect(trial, library, "resolved+networkmanager")
+    connect(trial, library, "resolved+networkmanager")
     trial.say(resolved.expect(TUNNEL, "asking systemd-resolved"))
-    _through(trial, resolved, "a hostile lease", lambda: _hostile_lease(trial, desktop))
+    through(trial, resolved, "a hostile lease", lambda: _hostile_lease(trial, desktop))
     trial.expect(tunnel_named(), "resolv.conf names the tunnel's resolver")
     trial.lab.serve_addresses()
     desktop.renew()
-    _disable(trial, library, original)
+    disable(trial, library, original)
     resolved.wait(ACCESS_POINT, "disabled, asking systemd-resolved")

@@ -42,21 +42,23 @@ interface-name={a.LINK}
 [ipv4]
 method=auto
 [ipv6]
-method=disabled
+method={{ipv6}}
 """
 
 
 class Desktop:
     """The services that a desktop has and a server may lack."""
 
-    def __init__(self, trial: Trial, main: str = "") -> None:
-        """@param main more lines for [main] of NetworkManager.conf"""
+    def __init__(self, trial: Trial, main: str = "", ipv6: bool = False) -> None:
+        """@param main more lines for [main] of NetworkManager.conf
+        @param ipv6 whether NetworkManager takes what routers advertise
+        """
         self._trial = trial
         self._node = trial.laptop.node
         self.networkmanager: Process | None = None
         self.resolved: Process | None = None
         kernel.mount(None, "/sys", None, kernel.MS_REMOUNT | kernel.MS_RDONLY)  # or it waits for udev
-        _write_configuration(main)
+        _write_configuration(main, ipv6)
         _add_user("systemd-resolve", _RESOLVED_USER)  # the bus's policy names it
         policies = [_BUS_POLICIES / f"org.freedesktop.{name}.conf" for name in ("NetworkManager", "resolve1")]
         trial.laptop.start_bus(*policies)
@@ -119,13 +121,13 @@ class Desktop:
         return self._node.attempt("busctl", "--timeout=3", verb, *_RESOLVED, *arguments)
 
 
-def _write_configuration(main: str) -> None:
+def _write_configuration(main: str, ipv6: bool) -> None:
     folder = Path("/etc/NetworkManager")
     for part in ("system-connections", "conf.d", "dispatcher.d"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / "NetworkManager.conf").write_text(_NETWORKMANAGER_CONF.format(main=main))
     connection = folder / "system-connections" / "lan.nmconnection"
-    connection.write_text(_CONNECTION)
+    connection.write_text(_CONNECTION.format(ipv6="auto" if ipv6 else "disabled"))
     connection.chmod(0o600)
     Path("/var/lib/NetworkManager").mkdir(mode=0o700, parents=True, exist_ok=True)
     Path("/run/NetworkManager").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Programs that must not be installed on the machine itself, because they would take its firewall over: their Debian
+"""Programs that must not be installed on the machine itself, because they would take its firewall or resolv.conf over: their Debian
 packages are unpacked inside the laboratory, whose /usr and /etc are its own.
 
 packaging/install-dependencies.sh --tests downloads them to `CACHE`.
@@ -12,8 +12,8 @@ from .sandbox import STORAGE
 from .waiting import LabError
 
 CACHE = Path("/var/cache/killswitch-lab")
-_WRITABLE = {"usr": Path("/usr"), "etc": Path("/etc"), "lib": Path("/usr/lib"), "var": Path("/var")}
-"""Where a directory of a package goes; /lib is a link into /usr."""
+_WRITABLE = {"usr": Path("/usr"), "etc": Path("/etc"), "lib": Path("/usr/lib"), "sbin": Path("/usr/sbin"), "var": Path("/var")}
+"""Where a directory of a package goes; /lib and /sbin are links into /usr."""
 
 
 def unpack(name: str) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import addresses as a
@@ -18,6 +19,7 @@ from .sandbox import STORAGE
 from .waiting import LabError, until
 
 HERE = Path(__file__).resolve().parent.parent
+_RESOLVERS = (f"dhcp-option DNS {a.TUNNEL_DNS}",)
 PYTHON = [sys.executable, "-I", "-B"]
 
 
@@ -143,13 +145,14 @@ class Lab:
             ],
         )
 
-    def start_vpn_server(self, tunnel6: bool = True) -> None:
+    def start_vpn_server(self, tunnel6: bool = True, resolvers: Sequence[str] = _RESOLVERS) -> None:
         """A dual-stack OpenVPN server, and the DNS server inside its tunnel.
 
         @param tunnel6 whether the tunnel carries IPv6 as well
+        @param resolvers the options with which resolvers are pushed
         """
         profile = STORAGE / "server.conf"
-        profile.write_text(_server_profile(STORAGE / "pki", tunnel6))
+        profile.write_text(_server_profile(STORAGE / "pki", tunnel6, resolvers))
         self.vpn_server = self.vpn.start("openvpn-server", ["openvpn", "--config", str(profile)])
         self.vpn_server.wait_for("Initialization Sequence Completed")
         if self.tunnel_dns is None:  # it stays when the server goes, and follows the interface
@@ -227,7 +230,8 @@ class Lab:
         return words[2].split("/")[0] if len(words) > 2 else ""
 
 
-def _server_profile(keys: Path, tunnel6: bool) -> str:
+def _server_profile(keys: Path, tunnel6: bool, resolvers: Sequence[str]) -> str:
+    pushed = "\n".join(f'push "{option}"' for option in resolvers)
     ipv6 = f'server-ipv6 {a.TUNNEL6_PREFIX}\npush "redirect-gateway def1 ipv6"'
     ipv4_only = 'push "redirect-gateway def1"'
     return f"""\
@@ -238,7 +242,7 @@ multihome
 topology subnet
 server 192.168.255.0 255.255.255.0
 {ipv6 if tunnel6 else ipv4_only}
-push "dhcp-option DNS {a.TUNNEL_DNS}"
+{pushed}
 keepalive 1 5
 explicit-exit-notify 0
 dh none
