@@ -81,16 +81,27 @@ void DnsSensor::begin() {
     return;
   }
   asking_ = true;
-  services_->ask([this, finish](std::optional<model::NetworkManagerDns> networkmanager,
-                                std::optional<std::vector<model::ResolvedLink>> resolved) {
+  services_->ask([this, finish](DnsServices::Found found) {
     asking_ = false;
-    facts_.networkmanager = std::move(networkmanager);
-    facts_.resolved = std::move(resolved);
+    facts_.networkmanager = std::move(found.networkmanager);
+    facts_.resolved = std::move(found.resolved);
+    again_ = {};
+    if (!found.whole) {
+      look_later();
+    }
     finish();
     if (ask_again_ && !asking_) {
       begin();
     }
   });
+}
+
+void DnsSensor::look_later() {
+  constexpr std::chrono::milliseconds pause{500};
+  auto timer = loop_.after(pause, [this] { look(); });
+  if (timer) {
+    again_ = std::move(*timer);
+  }
 }
 
 model::ResolvConf DnsSensor::resolv_conf_now() const {

@@ -144,12 +144,19 @@ struct DnsServices::Questions {
   std::vector<ResolvedLink> links;
   bool manager_there{true};
   bool resolved_there{true};
+  bool whole{true};
   unsigned open{0};
+
+  /// A service that starts or is busy is no service that is not there.
+  void note(const Error& error) {
+    whole = whole && error.code != BusError::timed_out && error.code != BusError::disconnected &&
+            error.code != BusError::no_such_object;
+  }
 
   void close() {
     if (--open == 0) {
-      answer(manager_there ? std::optional{std::move(manager)} : std::nullopt,
-             resolved_there ? std::optional{std::move(links)} : std::nullopt);
+      answer({manager_there ? std::optional{std::move(manager)} : std::nullopt,
+              resolved_there ? std::optional{std::move(links)} : std::nullopt, whole});
     }
   }
 };
@@ -206,6 +213,9 @@ void DnsServices::ask_networkmanager(const std::shared_ptr<Questions>& questions
       } else {
         questions->manager_there = false;
       }
+      if (!values) {
+        questions->note(values.error());
+      }
       questions->close();
     });
     if (!sent) {
@@ -232,6 +242,9 @@ void DnsServices::ask_resolved(const std::shared_ptr<Questions>& questions) {
                                           add(questions->links, *value);
                                         } else {
                                           questions->resolved_there = false;
+                                        }
+                                        if (!values) {
+                                          questions->note(values.error());
                                         }
                                         questions->close();
                                       });

@@ -17,8 +17,12 @@ namespace killswitch::sense {
 /// What the services on the bus say. Asks all of them anew each time.
 class DnsServices {
 public:
-  using Answer =
-      std::function<void(std::optional<model::NetworkManagerDns>, std::optional<std::vector<model::ResolvedLink>>)>;
+  struct Found {
+    std::optional<model::NetworkManagerDns> networkmanager;
+    std::optional<std::vector<model::ResolvedLink>> resolved;
+    bool whole{true};  ///< false: a service that is there did not answer, or not yet
+  };
+  using Answer = std::function<void(Found)>;
 
   /// @param changed a service changed what it says
   /// @param restarted one came or went
@@ -55,6 +59,7 @@ private:
   void on_file_event(const char* name);
   void look_at_file();
   void begin();
+  void look_later();
   void tell();
 
   os::EventLoop& loop_;
@@ -70,6 +75,7 @@ private:
   bool ask_again_{false};
   std::vector<std::function<void()>> waiting_;  ///< for a round that has not begun
   std::string watched_file_;
+  os::EventSource again_;  ///< a service that did not answer is asked once more
   os::EventSource directory_watch_;
   os::EventSource file_watch_;
   os::EventSource target_watch_;
