@@ -38,7 +38,8 @@ struct Route {
 std::optional<Route> route_in(const nlmsghdr& message) {
   const auto payload = payload_of(message);
   const auto header = read_struct<rtmsg>(payload);
-  if (message.nlmsg_type != RTM_NEWROUTE || !header || (header->rtm_family != AF_INET && header->rtm_family != AF_INET6)) {
+  if (message.nlmsg_type != RTM_NEWROUTE || !header ||
+      (header->rtm_family != AF_INET && header->rtm_family != AF_INET6)) {
     return std::nullopt;
   }
   const Attributes attributes{after(payload, sizeof(rtmsg))};

@@ -49,8 +49,9 @@ void on_route(World& world, const HostRouteChanged& event, Effects& effects) {
     }
     route.stalled = true;
   } else if (event.ours && by_now) {
-    effects.push_back(LogLine{LogLine::Level::info, words_for(*event.ours, world) +
-                                                        " was gone, and the tunnel led into itself: it is there again"});
+    effects.push_back(
+        LogLine{LogLine::Level::info,
+                words_for(*event.ours, world) + " was gone, and the tunnel led into itself: it is there again"});
   }
   route.ours = event.ours;
 }

@@ -28,7 +28,8 @@ Outcome change(os::NetlinkSocket& socket, const HostRoute& route, RouteChange wh
   if (asked) {
     asked = what == RouteChange::remove && !answer && is_gone_already(answer.error()) ? Outcome{done()} : answer;
   }
-  const auto* verb = what == RouteChange::add ? "set the route to the VPN server " : "remove the route to the VPN server ";
+  const auto* verb =
+      what == RouteChange::add ? "set the route to the VPN server " : "remove the route to the VPN server ";
   return asked ? asked : fail(asked.error().within(verb + to_string(route.destination)));
 }
 
@@ -59,11 +60,12 @@ Result<std::vector<HostRoute>> own_host_routes() {
     return fail(socket.error());
   }
   std::vector<HostRoute> ours;
-  auto asked = socket->ask(codec::encode_route_dump(socket->next_sequence()), [&](std::span<const std::uint8_t> datagram) {
-    const auto table = codec::decode_route_table(datagram);
-    ours.insert(ours.end(), table.ours.begin(), table.ours.end());
-    return table.complete;
-  });
+  auto asked =
+      socket->ask(codec::encode_route_dump(socket->next_sequence()), [&](std::span<const std::uint8_t> datagram) {
+        const auto table = codec::decode_route_table(datagram);
+        ours.insert(ours.end(), table.ours.begin(), table.ours.end());
+        return table.complete;
+      });
   return asked ? Result{std::move(ours)} : fail(asked.error().within("look for host routes of ours"));
 }
 

@@ -105,7 +105,8 @@ TEST_CASE("A rule of the routing policy for OpenVPN's mark is respected", "[kern
   enter_laboratory();
   make_links();
   run("ip route add default via 192.168.1.1 table 77 && ip rule add fwmark 7 lookup 77");
-  CHECK(sense::find_server_route({ip("198.51.100.49"), 7, index_of("tunnel0"), false})->leads_over == index_of("link0"));
+  CHECK(sense::find_server_route({ip("198.51.100.49"), 7, index_of("tunnel0"), false})->leads_over ==
+        index_of("link0"));
   CHECK(sense::find_server_route({ip("198.51.100.49"), 0, index_of("tunnel0"), false})->leads_over ==
         index_of("tunnel0"));
 }

@@ -216,8 +216,8 @@ TEST_CASE("status: every field survives") {
     status.state = state;
     check_round_trip(status);
   }
-  for (const auto ownership : {Ownership::none, Ownership::plain, Ownership::owner, Ownership::owner_twin,
-                               Ownership::owner_persist}) {
+  for (const auto ownership :
+       {Ownership::none, Ownership::plain, Ownership::owner, Ownership::owner_twin, Ownership::owner_persist}) {
     status.ownership = ownership;
     check_round_trip(status);
   }
@@ -247,7 +247,8 @@ TEST_CASE("status: bad input and the words it gets") {
        "status: /tunnel/server/port: expected a whole number from 1 to 65535, found null"},
       {"\"packets\": 3", "\"packets\": -3", "status: /blocked/classes/dns/packets: expected a whole number, found -3"},
       {"\"owner+persist\"", "\"mine\"",
-       "status: /kernel/ownership: expected \"none\" or \"plain\" or \"owner\" or \"owner+twin\" or \"owner+persist\", found \"mine\""},
+       "status: /kernel/ownership: expected \"none\" or \"plain\" or \"owner\" or \"owner+twin\" or \"owner+persist\", "
+       "found \"mine\""},
       {"\"version\": 1", "\"version\": 2", "status: /version: expected a whole number from 1 to 1, found 2"},
   }));
   auto text = codec::render_status_json(protected_status());

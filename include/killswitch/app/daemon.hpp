@@ -119,7 +119,7 @@ private:
 
   std::optional<sense::LinkSensor> links_;
   std::optional<model::ServerRouteQuestion> route_asked_;
-  bool route_stale_{false};  ///< interfaces or routes changed since
+  bool route_stale_{false};    ///< interfaces or routes changed since
   bool route_unknown_{false};  ///< the kernel did not answer
   os::EventSource route_retry_;
   std::optional<sense::RulesetWatch> ruleset_watch_;
@@ -139,7 +139,7 @@ private:
   os::EventSource trial_;
   os::EventSource save_retry_;
   os::EventSource bus_retry_;
-  int bus_attempts_{0};      ///< since there was a bus
+  int bus_attempts_{0};  ///< since there was a bus
   os::EventSource names_retry_;
   std::string bus_problem_;  ///< said in the journal already
 };

@@ -99,10 +99,10 @@ struct DnsJournal {
 
 /// The part of the world that concerns names.
 struct DnsWorld {
-  std::optional<DnsFacts> facts;  ///< nothing: nobody has looked yet
-  std::optional<DnsSetup> setup;  ///< asked for; stays while the tunnel is down
+  std::optional<DnsFacts> facts;     ///< nothing: nobody has looked yet
+  std::optional<DnsSetup> setup;     ///< asked for; stays while the tunnel is down
   std::vector<std::string> reasons;  ///< why these backends, as of when resolv.conf was not ours yet; empty: not seen
-  bool engaged{false};            ///< something was changed and is to be given back
+  bool engaged{false};               ///< something was changed and is to be given back
   enum class Activity : std::uint8_t { idle, applying, restoring } activity{Activity::idle};
   bool stalled{false};              ///< it did not work; tried again when something changes, or after a while
   bool was_confirmed{false};        ///< the setup was seen to hold since it was asked for

@@ -65,7 +65,8 @@ struct LogLine {
   std::string text;
 };
 
-using Effect = std::variant<SubscribeManagement, ReleaseHold, UseRemote, AcceptRemote, SkipRemote, RestartOpenVpn,
-                            AskPassword, SendChannelPassword, SaveState, WakeForTrial, ApplyDns, RestoreDns, ChangeHostRoute, LogLine>;
+using Effect =
+    std::variant<SubscribeManagement, ReleaseHold, UseRemote, AcceptRemote, SkipRemote, RestartOpenVpn, AskPassword,
+                 SendChannelPassword, SaveState, WakeForTrial, ApplyDns, RestoreDns, ChangeHostRoute, LogLine>;
 
 }  // namespace killswitch::model

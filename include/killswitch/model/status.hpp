@@ -52,11 +52,11 @@ struct Status {
   std::string dns_backend;           ///< who is told of them, joined by '+'; "none": resolv.conf is not managed
   bool dns_applied{false};           ///< names were seen to be asked for there and nowhere else
   std::vector<std::string> search_domains;
-  std::vector<std::string> dns_reasons;         ///< why this backend, which resolvers were refused, what does not hold
-  std::uint64_t dns_foreign_writes{0};          ///< changes by other programs that were undone
+  std::vector<std::string> dns_reasons;  ///< why this backend, which resolvers were refused, what does not hold
+  std::uint64_t dns_foreign_writes{0};   ///< changes by other programs that were undone
   std::chrono::sys_seconds dns_last_foreign_write{};  ///< of the last of them; zero: none
-  std::string ipv6;                             ///< "tunnelled" or "refused"
-  std::map<std::string, CounterValue> blocked;  ///< by class: dns, ipv6, lan, forwarded, inbound, other, impostor
+  std::string ipv6;                                   ///< "tunnelled" or "refused"
+  std::map<std::string, CounterValue> blocked;        ///< by class: dns, ipv6, lan, forwarded, inbound, other, impostor
   Ownership ownership{Ownership::none};
   bool egress_hook{false};
   Tampering tampering;
