@@ -31,7 +31,7 @@ _killswitch() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} i
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		_killswitch_words "$word" enable confirm disable status rules explain test blocked connect policy --help --version
+		_killswitch_words "$word" enable confirm disable status rules explain test blocked connect policy hook --help --version
 		return
 	fi
 	for ((i = 2; i < COMP_CWORD; i++)); do
@@ -54,11 +54,15 @@ _killswitch() {
 		_killswitch_words "$word" "$(cd /sys/class/net && echo *)"
 		return
 		;;
+	--networkmanager)
+		_killswitch_words "$word" "$(nmcli -g type,uuid connection show 2>/dev/null | sed -n 's/^vpn://p')"
+		return
+		;;
 	--server | --try) return ;;
 	esac
 	case $command in
 	enable)
-		_killswitch_words "$word" --config --server --interface --policy --try --yes --offline --json --help
+		_killswitch_words "$word" --config --server --networkmanager --interface --policy --try --yes --offline --json --help
 		;;
 	confirm) _killswitch_words "$word" --json --help ;;
 	disable) _killswitch_words "$word" --offline --json --help ;;
@@ -70,6 +74,13 @@ _killswitch() {
 			_killswitch_words "$word" --policy --yes --help --
 		else
 			_killswitch_files "$word" .ovpn .conf
+		fi
+		;;
+	hook)
+		if [ "$COMP_CWORD" -eq 2 ]; then
+			_killswitch_words "$word" networkmanager --help
+		else
+			_killswitch_words "$word" --help
 		fi
 		;;
 	policy)

@@ -25,9 +25,11 @@ complete -c killswitch -n __fish_use_subcommand -a test -d 'Try every way out of
 complete -c killswitch -n __fish_use_subcommand -a blocked -d 'Say what was refused'
 complete -c killswitch -n __fish_use_subcommand -a connect -d 'Lock if needed, then start OpenVPN'
 complete -c killswitch -n __fish_use_subcommand -a policy -d 'List, show or check policies'
+complete -c killswitch -n __fish_use_subcommand -a hook -d 'Called by other programs'
 
 complete -c killswitch -n '__killswitch_in enable' -l config -r -F -d 'OpenVPN profile'
 complete -c killswitch -n '__killswitch_in enable' -l server -x -d 'VPN server: HOST:PORT/udp|tcp'
+complete -c killswitch -n '__killswitch_in enable' -l networkmanager -x -d 'VPN connection of NetworkManager'
 complete -c killswitch -n '__killswitch_in enable' -l interface -x -a '(__fish_print_interfaces)' -d 'Trust this tun interface'
 complete -c killswitch -n '__killswitch_in enable' -l policy -r -F -a '(__killswitch_policies)' -d 'What else may leave'
 complete -c killswitch -n '__killswitch_in enable' -l try -x -d 'Revert after this time unless confirmed'
@@ -61,3 +63,5 @@ complete -c killswitch -n '__killswitch_in policy; and not __fish_seen_subcomman
 complete -c killswitch -n '__killswitch_in policy list' -l json -d 'Print JSON'
 complete -c killswitch -n '__killswitch_in policy show' -F -a '(__killswitch_policies)'
 complete -c killswitch -n '__killswitch_in policy check' -F
+
+complete -c killswitch -n '__killswitch_in hook; and not __fish_seen_subcommand_from networkmanager' -a networkmanager -d 'For the dispatcher of NetworkManager'

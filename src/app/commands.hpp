@@ -63,6 +63,12 @@ struct ConnectCommand {
 };
 [[nodiscard]] int run_connect(const Paths& paths, const ConnectCommand& command);
 
+struct HookCommand {
+  std::string interface;
+  std::string action;  ///< of NetworkManager-dispatcher(8); one that is unknown is ignored
+};
+[[nodiscard]] int run_hook(const Paths& paths, const HookCommand& command);
+
 [[nodiscard]] int run_policy_list(const Paths& paths, Output output);
 [[nodiscard]] int run_policy_show(const Paths& paths, const std::string& name_or_file);
 [[nodiscard]] int run_policy_check(const std::string& file);

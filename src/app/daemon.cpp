@@ -117,6 +117,7 @@ Outcome Daemon::start() {
   complain(os::store_fd(firewall_descriptor, firewall_.fd()));
   start_openvpn_sensor();
   start_names();
+  watch_networkmanager();
   auto server_names = sense::ServerNameSensor::start(loop_, [this](Event event) { post(std::move(event)); });
   if (server_names) {
     server_names_ = std::move(*server_names);
@@ -138,7 +139,7 @@ Outcome Daemon::start() {
   reconcile();
   connect_bus();
   if (!bus_) {
-    use_bus_for_names(nullptr);
+    use_bus(nullptr);
   }
   return done();
 }
@@ -283,6 +284,9 @@ void Daemon::reconcile() {
   retry_names_later();
   retry_route_later();
   plan_question();
+  if (networkmanager_) {
+    watch_networkmanager();  // those of the settings that are in force now
+  }
   announce();
 }
 

@@ -30,7 +30,22 @@ void Daemon::start_names() {
   }
 }
 
-void Daemon::use_bus_for_names(os::Bus* bus) {
+void Daemon::watch_networkmanager() {
+  std::vector<std::string> uuids;
+  for (const auto& vpn : world_.settings.networkmanager) {
+    uuids.push_back(vpn.uuid);
+  }
+  if (!networkmanager_) {
+    networkmanager_.emplace(loop_, [this](Event event) {
+      links_->catch_up();  // the kernel told about an interface before NetworkManager did
+      post(std::move(event));
+    });
+  }
+  networkmanager_->watch(std::move(uuids));
+}
+
+void Daemon::use_bus(os::Bus* bus) {
+  networkmanager_->use_bus(bus);
   dns_->use_bus(bus);
   names_->use_bus(bus);
 }

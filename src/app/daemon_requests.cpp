@@ -35,7 +35,7 @@ void Daemon::connect_bus() {
     os::log(os::LogLevel::warning, error.message());
     suspend_.reset();
     manager_.reset();
-    use_bus_for_names(nullptr);
+    use_bus(nullptr);
     bus_.reset();
     connect_bus();
   });
@@ -48,7 +48,7 @@ void Daemon::connect_bus() {
       bus_problem_.clear();
       bus_attempts_ = 0;
       watch_suspend();
-      use_bus_for_names(&*bus_);
+      use_bus(&*bus_);
       return;
     }
     problem = manager.error().message();
@@ -85,6 +85,7 @@ serve::Handlers Daemon::handlers() {
   handlers.confirm = [this] { return confirm(); };
   handlers.disable = [this] { return disable(); };
   handlers.status = [this] { return Result<std::string>{status_json()}; };
+  handlers.resync = [this] { return resync(); };
   handlers.rules = [this] { return Result<std::string>{applied_ ? codec::render_nft_text(*applied_) : std::string{}}; };
   return handlers;
 }
@@ -187,6 +188,14 @@ Result<std::string> Daemon::disable() {
   if (!world_.state_error.empty()) {
     return failed("the machine is open, but " + world_.state_error);
   }
+  return status_json();
+}
+
+Result<std::string> Daemon::resync() {
+  links_->resync();
+  names_->look();
+  networkmanager_->look();
+  reconcile();
   return status_json();
 }
 

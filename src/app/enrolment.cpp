@@ -3,6 +3,7 @@
 #include "killswitch/app/policies.hpp"
 #include "killswitch/codec/profile.hpp"
 #include "killswitch/os/files.hpp"
+#include "killswitch/sense/networkmanager_vpn.hpp"
 #include "killswitch/sense/resolver.hpp"
 
 #include <fmt/chrono.h>
@@ -77,6 +78,51 @@ Result<std::vector<Remote>> take_profile(Enrolment& enrolment, const std::string
   return profile->remotes;
 }
 
+/// NetworkManager's plugin cannot be told to mark its packets: they are known by the user that it starts OpenVPN as.
+Outcome add_plugin_user(Enrolment& enrolment) {
+  auto& settings = enrolment.settings;
+  if (settings.policy.transport_identity == TransportIdentity::mark) {
+    return fail(fmt::format("policy {}: it lets only marked packets pass, and NetworkManager cannot mark them: choose "
+                            "one with \"identity\": \"automatic\", such as laptop, or use the profile (--config)",
+                            settings.policy.name));
+  }
+  const passwd* entry = ::getpwnam(networkmanager_openvpn_user);
+  if (entry == nullptr) {
+    return fail(fmt::format("there is no user '{}' on this machine, as which NetworkManager starts OpenVPN: install "
+                            "network-manager-openvpn first",
+                            networkmanager_openvpn_user));
+  }
+  auto& users = settings.transport_users;
+  if (std::find(users.begin(), users.end(), entry->pw_uid) == users.end()) {
+    users.push_back(entry->pw_uid);
+  }
+  return done();
+}
+
+Result<std::vector<Remote>> take_networkmanager(Enrolment& enrolment, const std::vector<std::string>& names) {
+  std::vector<Remote> remotes;
+  if (names.empty()) {
+    return remotes;
+  }
+  if (auto known = add_plugin_user(enrolment); !known) {
+    return fail(known.error());
+  }
+  auto loop = os::EventLoop::create();
+  auto bus = loop ? os::Bus::connect_system(*loop, [](const Error&) {}) : fail(loop.error());
+  if (!bus) {
+    return fail(bus.error().within("NetworkManager cannot be asked about its connections"));
+  }
+  for (const auto& name : names) {
+    auto vpn = sense::find_networkmanager_vpn(*bus, name);
+    if (!vpn) {
+      return fail(vpn.error());
+    }
+    remotes.insert(remotes.end(), vpn->remotes.begin(), vpn->remotes.end());
+    enrolment.settings.networkmanager.push_back(std::move(*vpn));
+  }
+  return remotes;
+}
+
 /// Addresses from an earlier time serve when the resolver has none.
 void fall_back(PinnedRemote& pinned, const std::optional<SavedState>& known, std::vector<std::string>& warnings) {
   if (!pinned.addresses.empty() || !known) {
@@ -111,6 +157,11 @@ Result<Enrolment> enrol(const EnrolmentRequest& request, const Paths& paths, con
     }
     remotes.insert(remotes.end(), found->begin(), found->end());
   }
+  auto found = take_networkmanager(enrolment, request.networkmanager);
+  if (!found) {
+    return fail(found.error());
+  }
+  remotes.insert(remotes.end(), found->begin(), found->end());
   for (const auto& server : request.servers) {
     auto remote = parse_remote(server);
     if (!remote) {

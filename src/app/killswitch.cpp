@@ -17,6 +17,7 @@ struct CommandLine {
   StatusCommand status;
   BlockedCommand blocked;
   ConnectCommand connect;
+  HookCommand hook;
   std::string policy;
   std::string packet;
 
@@ -32,12 +33,17 @@ void add_enable(CLI::App& app, CommandLine& line) {
       "  killswitch enable --config client.ovpn\n"
       "  killswitch enable --server vpn.example.org:1194/udp --policy strict\n"
       "  killswitch enable --config client.ovpn --try 60s          open again after a minute unless confirmed\n"
+      "  killswitch enable --networkmanager office                 as `nmcli connection show` lists it\n"
       "  killswitch enable --config client.ovpn --interface tun0   OpenVPN runs without management\n"
       "  killswitch enable --config client.ovpn --offline          no daemon, no D-Bus");
   command->add_option("--config", line.enable.request.profiles, "OpenVPN profile; may be given several times")
       ->type_name("FILE.ovpn");
   command->add_option("--server", line.enable.request.servers, "VPN server; may be given several times")
       ->type_name("HOST:PORT/udp|tcp");
+  command
+      ->add_option("--networkmanager", line.enable.request.networkmanager,
+                   "VPN connection of NetworkManager; may be given several times")
+      ->type_name("NAME|UUID");
   command
       ->add_option("--interface", line.enable.request.interface,
                    "trust this tun interface although OpenVPN runs without management and cannot confirm it")
@@ -194,6 +200,20 @@ void add_policy(CLI::App& app, CommandLine& line) {
   check->callback([&line] { line.exit = run_policy_check(line.policy); });
 }
 
+void add_hook(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("hook", "Called by other programs when the network changes");
+  command->require_subcommand(1);
+  auto* networkmanager = command->add_subcommand("networkmanager", "For NetworkManager's dispatcher");
+  networkmanager->footer(
+      "pre-up and vpn-pre-up: while the kill switch is enabled, waits until the lock is seen, at most 5 seconds; exit\n"
+      "status 1 when it is not. Everything else is a hint to look again.\n\n"
+      "Examples:\n"
+      "  killswitch hook networkmanager wlo1 pre-up");
+  networkmanager->add_option("IFACE", line.hook.interface, "interface")->required();
+  networkmanager->add_option("ACTION", line.hook.action, "as in NetworkManager-dispatcher(8)")->required();
+  networkmanager->callback([&line] { line.exit = run_hook(line.paths, line.hook); });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -217,6 +237,7 @@ int main(int argc, char** argv) {
   add_blocked(app, line);
   add_connect(app, line);
   add_policy(app, line);
+  add_hook(app, line);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

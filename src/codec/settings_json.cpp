@@ -2,6 +2,8 @@
 #include "killswitch/codec/state_json.hpp"
 
 #include "json_parts.hpp"
+#include "killswitch/codec/names.hpp"
+#include "killswitch/codec/networkmanager_vpn.hpp"
 
 #include <variant>
 
@@ -60,6 +62,31 @@ void read_management(const JsonCursor& cursor, ManagementAddress& management) {
   management.password_file = std::move(password_file);
 }
 
+OrderedJson write_networkmanager(const model::NetworkManagerVpn& vpn) {
+  auto remotes = OrderedJson::array();
+  for (const auto& remote : vpn.remotes) {
+    remotes.push_back(model::to_string(remote));
+  }
+  return {{"uuid", vpn.uuid}, {"name", vpn.name}, {"remotes", std::move(remotes)}};
+}
+
+void read_networkmanager(const JsonCursor& cursor, model::NetworkManagerVpn& vpn) {
+  cursor.expect_object({"uuid", "name", "remotes"});
+  const auto uuid = cursor.required("uuid", "the UUID of a connection");
+  uuid.read(vpn.uuid);
+  if (uuid.present() && !is_uuid(vpn.uuid)) {
+    uuid.mismatch("the UUID of a connection");
+  }
+  cursor.required("name", "the name of the connection").read(vpn.name);
+  for (const auto& item : cursor.required("remotes", "its servers").items()) {
+    auto& remote = vpn.remotes.emplace_back();
+    item.read_parsed(remote, "HOST:PORT/udp or HOST:PORT/tcp", model::parse_remote);
+    if (!remote.host.empty() && !is_host(remote.host)) {
+      item.mismatch("HOST:PORT/udp or HOST:PORT/tcp");
+    }
+  }
+}
+
 }  // namespace
 
 OrderedJson write_settings(const Settings& settings) {
@@ -83,12 +110,15 @@ OrderedJson write_settings(const Settings& settings) {
   if (settings.management) {
     json["management"] = write_management(*settings.management);
   }
+  for (const auto& vpn : settings.networkmanager) {
+    json["networkmanager"].push_back(write_networkmanager(vpn));
+  }
   return json;
 }
 
 void read_settings(const JsonCursor& cursor, Settings& settings) {
-  cursor.expect_object(
-      {"version", "policy", "remotes", "transport_users", "profile_mark", "via_proxy", "interface", "management"});
+  cursor.expect_object({"version", "policy", "remotes", "transport_users", "profile_mark", "via_proxy", "interface",
+                        "management", "networkmanager"});
   read_version(cursor);
   read_policy(cursor.required("policy", "a policy"), PolicyName::may_be_empty, settings.policy);
   if (const auto remotes = cursor.optional("remotes"); remotes.present()) {
@@ -108,6 +138,11 @@ void read_settings(const JsonCursor& cursor, Settings& settings) {
   read_interface(cursor.optional("interface"), settings.interface);
   if (const auto management = cursor.optional("management"); management.present()) {
     read_management(management, settings.management.emplace());
+  }
+  if (const auto vpns = cursor.optional("networkmanager"); vpns.present()) {
+    for (const auto& item : vpns.items()) {
+      read_networkmanager(item, settings.networkmanager.emplace_back());
+    }
   }
 }
 

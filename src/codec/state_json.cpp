@@ -47,9 +47,11 @@ void read_tunnel(const JsonCursor& cursor, TrustedTunnel& tunnel) {
   if (const auto domains = cursor.optional("search_domains"); domains.present()) {
     read_texts(domains, report.search_domains);
   }
-  cursor.required("source", "\"management\" or \"profile\"")
+  cursor.required("source", "who told of the tunnel")
       .read_choice<TunnelSource>(report.source,
-                                 {{"management", TunnelSource::management}, {"profile", TunnelSource::profile}});
+                                 {{"management", TunnelSource::management},
+                                  {"profile", TunnelSource::profile},
+                                  {"networkmanager", TunnelSource::networkmanager}});
 }
 
 OrderedJson write_trial(const Trial& trial) {

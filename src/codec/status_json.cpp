@@ -69,9 +69,11 @@ void read_tunnel(const JsonCursor& cursor, TunnelStatus& tunnel) {
   cursor.required("interface", "an interface name").read(tunnel.interface);
   cursor.required("up", "true or false").read(tunnel.up);
   read_interface_addresses(cursor.required("addresses", "the addresses of the tunnel"), tunnel.addresses);
-  cursor.required("source", "\"management\" or \"profile\"")
+  cursor.required("source", "who told of the tunnel")
       .read_choice<TunnelSource>(tunnel.source,
-                                 {{"management", TunnelSource::management}, {"profile", TunnelSource::profile}});
+                                 {{"management", TunnelSource::management},
+                                  {"profile", TunnelSource::profile},
+                                  {"networkmanager", TunnelSource::networkmanager}});
   const auto server = cursor.optional("server");
   if (!server.present() || server.is_null()) {
     return;

@@ -23,7 +23,7 @@ State state_of(const World& world) {
       is_dns_confirmed(world)) {
     return State::protected_;
   }
-  const bool running = !world.peers.empty() && !transport_endpoints(world).empty();
+  const bool running = (!world.peers.empty() || is_networkmanager_at_work(world)) && !transport_endpoints(world).empty();
   return running && is_verified(world) ? State::connecting : State::blocked;
 }
 
@@ -64,7 +64,9 @@ void explain_tunnel(const World& world, Lines& reasons) {
   if (world.trusted && is_connected(world)) {
     return;
   }
-  if (world.report && !world.trusted) {
+  if (world.peers.empty() && !world.settings.networkmanager.empty()) {
+    explain_networkmanager(world, reasons);
+  } else if (world.report && !world.trusted) {
     reasons.push_back(fmt::format("OpenVPN announced {}, but there is no tun interface of that name with its address",
                                   world.report->interface));
   } else if (!world.settings.interface.empty() && world.peers.empty()) {
@@ -155,6 +157,7 @@ void warn(const World& world, Lines& warnings) {
         "start it with `killswitch connect`",
         refused, transport_words(world)));
   }
+  warn_of_networkmanager(world, warnings);
   for (auto& line : policy_warnings(world)) {
     warnings.push_back(std::move(line));
   }

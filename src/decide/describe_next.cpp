@@ -53,7 +53,13 @@ void about_the_vpn(const World& world, Lines& lines) {
   if (world.trusted) {
     return;
   }
+  for (const auto& vpn : world.settings.networkmanager) {
+    add(lines, "nmcli connection up " + in_shell(vpn.name), "connects NetworkManager's VPN under the lock");
+  }
   if (world.peers.empty()) {
+    if (!world.settings.networkmanager.empty()) {
+      return;
+    }
     add(lines, "killswitch connect FILE.ovpn", "starts OpenVPN under the lock");
     return;
   }

@@ -5,12 +5,22 @@
 #include "killswitch/model/world.hpp"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace killswitch::decide {
 
 /// What the policy gives up, and what of it has no effect on this machine.
 [[nodiscard]] std::vector<std::string> policy_warnings(const model::World& world);
+
+/// Why NetworkManager's VPN connections carry no tunnel.
+void explain_networkmanager(const model::World& world, std::vector<std::string>& reasons);
+/// Connections that are not any more what was enrolled.
+void warn_of_networkmanager(const model::World& world, std::vector<std::string>& warnings);
+/// One of them is connecting or activated.
+[[nodiscard]] bool is_networkmanager_at_work(const model::World& world);
+/// `name` as one word of a shell.
+[[nodiscard]] std::string in_shell(std::string_view name);
 
 /// What to do now. @param status of `world`, all but this
 [[nodiscard]] std::vector<std::string> next_steps(const model::World& world, const model::Status& status);

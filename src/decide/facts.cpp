@@ -188,7 +188,9 @@ bool runs_with_snippet(const World& world) {
 }
 
 std::vector<std::uint32_t> transport_users(const World& world) {
-  const bool marked = runs_with_snippet(world) || world.settings.profile_mark.has_value();
+  // NetworkManager's plugin runs OpenVPN without any mark, whatever other profiles say.
+  const bool marked =
+      runs_with_snippet(world) || (world.settings.profile_mark.has_value() && world.settings.networkmanager.empty());
   if (world.settings.policy.transport_identity == TransportIdentity::mark || marked) {
     return {};
   }

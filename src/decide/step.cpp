@@ -202,6 +202,7 @@ struct Stepper {
   void on(const HostRouteTouched& /*event*/) { world.route.stalled = false; }  // the way is asked for anew
   void on(const ServerRouteFound& event) { on_route(world, event); }
   void on(const HostRouteChanged& event) { on_route(world, event, effects); }
+  void on(const NetworkManagerFound& event) { on_networkmanager(world, event); }
 
   void on(const StateSaved& /*event*/) { world.state_error.clear(); }
 
@@ -229,8 +230,9 @@ void renew_trust(World& world, Effects& effects) {
   }
   const auto before = world.trusted;
   if (world.trusted && world.links.find(world.trusted->index) == world.links.end()) {
-    forget_report(world);  // an interface that comes later is another one, until OpenVPN announces it (G6)
+    forget_lost_tunnel(world);
   }
+  renew_announcement(world);
   world.trusted = match_tunnel(world);
   if (world.trusted != before) {
     effects.emplace_back(SaveState{});
@@ -313,7 +315,7 @@ World restore(const SavedState& saved) {
   world.settings = saved.settings;
   world.trial = saved.trial;
   world.trusted = saved.tunnel;
-  if (saved.tunnel && saved.tunnel->report.source == TunnelSource::management) {
+  if (saved.tunnel && saved.tunnel->report.source != TunnelSource::profile) {
     world.report = saved.tunnel->report;
   }
   return world;

@@ -143,7 +143,8 @@ void handle(Conversation& talk, const management::State& message) {
 
 void handle(Conversation& talk, const TunnelUp& message) {
   auto& world = talk.world;
-  const bool other_reports = world.report && world.reporter && *world.reporter != talk.connection;
+  const bool networkmanagers = world.report && world.report->source == TunnelSource::networkmanager;
+  const bool other_reports = networkmanagers || (world.report && world.reporter && *world.reporter != talk.connection);
   if (other_reports) {
     talk.effects.push_back(
         warning(fmt::format("a second OpenVPN announced {}; only {} is trusted, as one tunnel is all there can be (G6)",
@@ -208,7 +209,7 @@ void on_management(World& world, const ManagementOpened& event, Effects& effects
   peer.direction = event.direction;
   peer.adopted = event.adopted;
   world.peers[event.connection] = std::move(peer);
-  if (world.report && !world.reporter) {
+  if (world.report && !world.reporter && world.report->source == TunnelSource::management) {
     world.reporter = event.connection;  // the connection outlived our restart, or a new OpenVPN will announce anew
   }
   effects.push_back(SubscribeManagement{event.connection});

@@ -3,7 +3,12 @@
 namespace killswitch::model {
 
 std::string_view to_string(TunnelSource source) {
-  return source == TunnelSource::management ? "management" : "profile";
+  switch (source) {
+    case TunnelSource::management: return "management";
+    case TunnelSource::profile: return "profile";
+    case TunnelSource::networkmanager: return "networkmanager";
+  }
+  return "profile";
 }
 
 }  // namespace killswitch::model

@@ -2,6 +2,8 @@
 // @source org.freedesktop.NetworkManager.DnsManager(5), org.freedesktop.resolve1(5)
 #include "killswitch/sense/dns.hpp"
 
+#include "bus_reading.hpp"
+
 #include <algorithm>
 
 namespace killswitch::sense {
@@ -13,7 +15,6 @@ using model::IfIndex;
 using model::NetworkManagerDns;
 using model::ResolvedLink;
 
-constexpr std::chrono::milliseconds patience{2000};
 constexpr const char* networkmanager = "org.freedesktop.NetworkManager";
 constexpr const char* networkmanager_path = "/org/freedesktop/NetworkManager";
 constexpr const char* dns_manager = "org.freedesktop.NetworkManager.DnsManager";
@@ -22,48 +23,6 @@ constexpr const char* resolved = "org.freedesktop.resolve1";
 constexpr const char* resolved_path = "/org/freedesktop/resolve1";
 constexpr const char* resolved_manager = "org.freedesktop.resolve1.Manager";
 constexpr const char* properties = "org.freedesktop.DBus.Properties";
-
-const BusValues* members(const BusValue& value) {
-  return std::get_if<BusValues>(&value.content);
-}
-
-const BusValue* inside(const BusValue& variant) {
-  const auto* content = members(variant);
-  return content != nullptr && content->size() == 1 ? &content->front() : nullptr;
-}
-
-/// The value behind `key` of an a{sv}.
-const BusValue* find(const BusValue& dictionary, std::string_view key) {
-  const auto* entries = members(dictionary);
-  if (entries == nullptr) {
-    return nullptr;
-  }
-  for (const auto& entry : *entries) {
-    const auto* pair = members(entry);
-    const auto* name =
-        pair != nullptr && pair->size() == 2 ? std::get_if<std::string>(&pair->front().content) : nullptr;
-    if (name != nullptr && *name == key) {
-      return inside(pair->back());
-    }
-  }
-  return nullptr;
-}
-
-std::string text_of(const BusValue* value) {
-  const auto* text = value != nullptr ? std::get_if<std::string>(&value->content) : nullptr;
-  return text != nullptr ? *text : std::string{};
-}
-
-std::vector<std::string> texts_of(const BusValue* value) {
-  std::vector<std::string> texts;
-  const auto* elements = value != nullptr ? members(*value) : nullptr;
-  if (elements != nullptr) {
-    for (const auto& element : *elements) {
-      texts.push_back(text_of(&element));
-    }
-  }
-  return texts;
-}
 
 GlobalDns global_of(const BusValue& value) {
   GlobalDns global;
@@ -99,16 +58,9 @@ void add_servers(std::vector<ResolvedLink>& links, const BusValue& list) {
   const auto* entries = members(list);
   for (const auto& entry : entries != nullptr ? *entries : BusValues{}) {
     const auto* fields = members(entry);
-    const auto* octets = fields != nullptr && fields->size() == 3 ? members(fields->at(2)) : nullptr;
-    std::vector<std::uint8_t> bytes;
-    for (const auto& octet : octets != nullptr ? *octets : BusValues{}) {
-      if (const auto* byte = std::get_if<std::uint8_t>(&octet.content)) {
-        bytes.push_back(*byte);
-      }
-    }
-    if (bytes.size() == 4 || bytes.size() == 16) {
-      const auto family = bytes.size() == 4 ? model::Family::ipv4 : model::Family::ipv6;
-      link_of(links, fields->front()).servers.push_back(model::make_ip_address(family, bytes));
+    const auto address = fields != nullptr && fields->size() == 3 ? address_of(&fields->at(2)) : std::nullopt;
+    if (address) {
+      link_of(links, fields->front()).servers.push_back(*address);
     }
   }
 }
@@ -123,16 +75,6 @@ void add_domains(std::vector<ResolvedLink>& links, const BusValue& list) {
       link_of(links, fields->front()).domains.emplace_back(text_of(&fields->at(1)), routing != nullptr && *routing);
     }
   }
-}
-
-BusCall get(const char* service, const char* path, const char* interface, const char* name) {
-  return {.destination = service,
-          .path = path,
-          .interface = properties,
-          .member = "Get",
-          .arguments = {bus_string(interface), bus_string(name)},
-          .reply_signature = "v",
-          .timeout = patience};
 }
 
 }  // namespace
@@ -224,18 +166,18 @@ void DnsServices::ask_networkmanager(const std::shared_ptr<Questions>& questions
     }
   };
   auto& manager = questions->manager;  // lives as long as the questions, which the callbacks hold
-  ask_for(get(networkmanager, dns_manager_path, dns_manager, "Mode"),
+  ask_for(get_property(networkmanager, dns_manager_path, dns_manager, "Mode"),
           [&manager](const BusValue& value) { manager.mode = text_of(&value); });
-  ask_for(get(networkmanager, dns_manager_path, dns_manager, "RcManager"),
+  ask_for(get_property(networkmanager, dns_manager_path, dns_manager, "RcManager"),
           [&manager](const BusValue& value) { manager.rc_manager = text_of(&value); });
-  ask_for(get(networkmanager, networkmanager_path, networkmanager, "GlobalDnsConfiguration"),
+  ask_for(get_property(networkmanager, networkmanager_path, networkmanager, "GlobalDnsConfiguration"),
           [&manager](const BusValue& value) { manager.global = global_of(value); });
 }
 
 void DnsServices::ask_resolved(const std::shared_ptr<Questions>& questions) {
   const auto ask_for = [&](const char* name, void (*add)(std::vector<ResolvedLink>&, const BusValue&)) {
     ++questions->open;
-    const auto sent = bus_.call_async(get(resolved, resolved_path, resolved_manager, name),
+    const auto sent = bus_.call_async(get_property(resolved, resolved_path, resolved_manager, name),
                                       [questions, add](const Result<BusValues>& values) {
                                         const auto* value = values ? inside(values->at(0)) : nullptr;
                                         if (value != nullptr) {

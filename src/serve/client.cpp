@@ -120,6 +120,10 @@ Result<std::string> Client::status() {
   return read("GetStatus");
 }
 
+Result<std::string> Client::resync(os::Activation activation, std::chrono::milliseconds patience) {
+  return call("Resync", {}, activation, patience);
+}
+
 Result<std::string> Client::rules() {
   return read("GetRules");
 }

@@ -137,6 +137,7 @@ Result<Manager> Manager::start(os::Bus& bus, Handlers handlers, Summary summary)
       method("Confirm", "status_json", for_administrators(gate, Action::enable, std::move(handlers.confirm))),
       method("Disable", "status_json", for_administrators(gate, Action::disable, std::move(handlers.disable))),
       method("GetStatus", "status_json", for_everyone(std::move(handlers.status))),
+      method("Resync", "status_json", for_root("Resync", std::move(handlers.resync))),
       method("GetRules", "nft_text", for_root("GetRules", std::move(handlers.rules)))};
   object.properties.push_back({"State", "s", [read] { return os::bus_string(read->state); }});
   object.properties.push_back({"Policy", "s", [read] { return os::bus_string(read->policy); }});

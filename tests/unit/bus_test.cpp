@@ -207,6 +207,7 @@ void manager_main(Ready ready, const char* state = "blocked") {
   handlers.confirm = [] { return Result<std::string>{std::string{"confirmed"}}; };
   handlers.disable = [] { return Result<std::string>{std::string{"disabled"}}; };
   handlers.status = [] { return Result<std::string>{std::string{R"({"state":"blocked"})"}}; };
+  handlers.resync = [] { return Result<std::string>{std::string{R"({"state":"read anew"})"}}; };
   handlers.rules = [] { return Result<std::string>{std::string{"table inet killswitch {}"}}; };
   auto started = serve::Manager::start(*bus, std::move(handlers), {state, "laptop", true});
   if (!started) {
@@ -345,6 +346,7 @@ TEST_CASE("root may do everything, and is told what went wrong") {
   CHECK(client->confirm().value() == "confirmed");
   CHECK(client->disable().value() == "disabled");
   CHECK(client->rules().value() == "table inet killswitch {}");
+  CHECK(client->resync(os::Activation::refused, 2s).value() == R"({"state":"read anew"})");
   const auto bad = client->enable("bad");
   CHECK(is(bad, serve::ClientError::bad_request));
   CHECK(bad.error().message().find("/remotes/0: a port is missing") != std::string::npos);
@@ -385,6 +387,9 @@ TEST_CASE("another user may read the status and nothing more") {
                  : !is(client->disable(), serve::ClientError::not_permitted)    ? 4
                  : !is(client->confirm(), serve::ClientError::not_permitted)    ? 9
                  : !is(client->rules(), serve::ClientError::not_permitted)      ? 5
+                 : !is(client->resync(os::Activation::refused, std::chrono::seconds{2}),
+                       serve::ClientError::not_permitted)
+                     ? 10
                  : !bus->call(property("State"))                                ? 6
                  : bus->call(set).has_value()                                   ? 7
                  : bus->request_name(serve::bus_name).has_value()               ? 8
@@ -781,6 +786,7 @@ TEST_CASE("the object describes itself as the introspection file does") {
   const std::string ours = live.substr(live.find("<interface name=\"org.killswitch1.Manager\">"));
   for (const char* member : {"<method name=\"Enable\">", "<method name=\"EnableOnTrial\">", "<method name=\"Confirm\">",
                              "<method name=\"Disable\">", "<method name=\"GetStatus\">", "<method name=\"GetRules\">",
+                             "<method name=\"Resync\">",
                              "<signal name=\"StatusChanged\">"}) {
     INFO(member);
     CHECK(count(*file, member) == 1);

@@ -15,6 +15,7 @@
 #include "killswitch/sense/ask_password.hpp"
 #include "killswitch/sense/dns.hpp"
 #include "killswitch/sense/links.hpp"
+#include "killswitch/sense/networkmanager_vpn.hpp"
 #include "killswitch/sense/openvpn.hpp"
 #include "killswitch/sense/ruleset_watch.hpp"
 #include "killswitch/sense/server_names.hpp"
@@ -76,7 +77,8 @@ private:
 
   // Names (daemon_names.cpp).
   void start_names();
-  void use_bus_for_names(os::Bus* bus);
+  void watch_networkmanager();
+  void use_bus(os::Bus* bus);
   void on_names(model::Event event);
   void retry_names_later();
 
@@ -98,6 +100,7 @@ private:
   [[nodiscard]] Outcome save_ahead(const model::EnableRequested& request);
   [[nodiscard]] Result<std::string> confirm();
   [[nodiscard]] Result<std::string> disable();
+  [[nodiscard]] Result<std::string> resync();
   [[nodiscard]] std::string status_json();
   void announce();
   void on_state_file_changed();
@@ -130,7 +133,8 @@ private:
   bool adopting_{false};  ///< connections that open now were kept by the service manager
   std::optional<sense::AskPassword> questions_;
   std::optional<os::Bus> bus_;
-  std::optional<sense::DnsSensor> names_;  // after the bus, which it listens to
+  std::optional<sense::NetworkManagerSensor> networkmanager_;  // after the bus, which it listens to
+  std::optional<sense::DnsSensor> names_;                      // as well
   std::optional<enforce::Dns> dns_;
   std::optional<serve::Manager> manager_;
   std::optional<sense::SuspendWatch> suspend_;

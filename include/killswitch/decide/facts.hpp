@@ -51,6 +51,16 @@ namespace killswitch::decide {
 /// The uids whose packets count as OpenVPN's besides marked ones, sorted; empty: the mark alone counts.
 [[nodiscard]] std::vector<std::uint32_t> transport_users(const model::World& world);
 
+/// An enrolled VPN connection of NetworkManager, and what NetworkManager says of it (null: it knows none such).
+struct Vpn {
+  const model::NetworkManagerVpn* enrolled;
+  const model::VpnConnection* said;
+};
+[[nodiscard]] std::vector<Vpn> enrolled_vpns(const model::World& world);
+
+/// Its device has a server beside it that was pinned for this connection.
+[[nodiscard]] bool leads_to_its_server(const model::World& world, const Vpn& vpn);
+
 /// The resolvers of the tunnel: those that the server pushed and that can be reached there, else the policy's.
 struct Resolvers {
   std::vector<model::IpAddress> accepted;  ///< in the order in which they are to be asked

@@ -6,6 +6,7 @@
 #include "killswitch/model/kernel.hpp"
 #include "killswitch/model/link.hpp"
 #include "killswitch/model/management.hpp"
+#include "killswitch/model/networkmanager.hpp"
 #include "killswitch/model/settings.hpp"
 
 #include <chrono>
@@ -161,6 +162,11 @@ struct DnsApplied {
 struct DnsRestored {
   std::string error;
 };
+/// NetworkManager was asked about the enrolled VPN connections.
+struct NetworkManagerFound {
+  bool running{false};  ///< false: it is not on the bus, or did not answer
+  std::vector<VpnConnection> connections;
+};
 /// It is time to try again what did not work.
 struct DnsRetryDue {};
 
@@ -180,6 +186,7 @@ using Event =
                  DisableRequested, TrialConfirmed, TrialTime, SwitchedOffAtBoot, ServerNameAnswered, ServerNamesAsked,
                  BootLockNoted, KernelProbed, FirewallObserved, FirewallFailed, RulesetRefused, StateSaved,
                  StateSaveFailed, StateUnreadable, RulesetTouched, RulesetUnknown, Resumed, DnsFound, DnsEngaged,
-                 DnsApplied, DnsRestored, DnsRetryDue, HostRouteTouched, ServerRouteFound, HostRouteChanged>;
+                 DnsApplied, DnsRestored, DnsRetryDue, HostRouteTouched, ServerRouteFound, HostRouteChanged,
+                 NetworkManagerFound>;
 
 }  // namespace killswitch::model

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "killswitch/model/endpoint.hpp"
+#include "killswitch/model/networkmanager.hpp"
 #include "killswitch/model/policy.hpp"
 #include "killswitch/model/profile.hpp"
 #include "killswitch/model/tunnel.hpp"
@@ -21,6 +22,7 @@ struct Settings {
   bool via_proxy{false};                       ///< `remotes` are those of an HTTP or SOCKS proxy
   std::string interface;  ///< the tunnel's name when OpenVPN runs without management; empty: not said
   std::optional<ManagementAddress> management;  ///< where OpenVPN listens; nothing: it connects to us or not at all
+  std::vector<NetworkManagerVpn> networkmanager;  ///< VPN connections of NetworkManager; `remotes` holds theirs as well
   bool operator==(const Settings&) const = default;
 };
 

@@ -13,6 +13,7 @@ namespace killswitch::model {
 enum class TunnelSource : std::uint8_t {
   management,  ///< OpenVPN's management interface (>UPDOWN:ENV)
   profile,     ///< no management: the interface that the profile names, seen in rtnetlink
+  networkmanager,  ///< NetworkManager said that an enrolled VPN connection is activated
 };
 [[nodiscard]] std::string_view to_string(TunnelSource source);
 

@@ -6,6 +6,7 @@
 #include "killswitch/model/kernel.hpp"
 #include "killswitch/model/link.hpp"
 #include "killswitch/model/management.hpp"
+#include "killswitch/model/networkmanager.hpp"
 #include "killswitch/model/settings.hpp"
 
 #include <map>
@@ -57,6 +58,7 @@ struct World {
   std::optional<TrustedTunnel> trusted;  ///< `report` matched with a link; renewed by decide::step after every event
   std::vector<Endpoint> learned;         ///< numeric remotes that OpenVPN named over the root-only socket
   std::vector<PinnedRemote> asked_for;   ///< remotes with a name that it asked for there while none were set
+  NetworkManagerWorld networkmanager;
   NameQuestions names;
 
   DnsWorld dns;

@@ -36,6 +36,8 @@ public:
   [[nodiscard]] Result<std::string> confirm();
   [[nodiscard]] Result<std::string> disable();
   [[nodiscard]] Result<std::string> status();
+  /// The daemon reads everything anew first. @param activation whether it may be started for it
+  [[nodiscard]] Result<std::string> resync(os::Activation activation, std::chrono::milliseconds patience);
   /// @return nft(8) text
   [[nodiscard]] Result<std::string> rules();
 

@@ -40,7 +40,8 @@ struct Handlers {
   std::function<Result<std::string>()> confirm;
   std::function<Result<std::string>()> disable;
   std::function<Result<std::string>()> status;
-  std::function<Result<std::string>()> rules;  ///< nft(8) text of what the kernel is to hold
+  std::function<Result<std::string>()> resync;  ///< everything outside may have changed
+  std::function<Result<std::string>()> rules;   ///< nft(8) text of what the kernel is to hold
 };
 
 /// Requests that wait for polkit at the same time: of one user, and in all. Each may hold `longest_settings`.

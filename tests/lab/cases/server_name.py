@@ -22,7 +22,7 @@ _OTHERS = (
 )
 
 
-def _forget_addresses() -> None:
+def forget_addresses() -> None:
     """A state file as after a boot with a profile whose names have never been resolved."""
     state = json.loads(_STATE.read_text())
     for remote in state["settings"]["remotes"]:
@@ -69,7 +69,7 @@ def server_name(trial: Trial) -> None:
     daemon = trial.laptop.daemon
     assert daemon is not None
     daemon.stop()
-    _forget_addresses()
+    forget_addresses()
     with trial.no_leaks("the daemon starts and knows no address"):
         trial.laptop.start_daemon()
         trial.laptop.wait_state("blocked", "connecting")

@@ -1,4 +1,4 @@
-"""Real NetworkManager and systemd-resolved on the laptop, on its own system bus (case(…, packages=True))."""
+"""Real NetworkManager (with its OpenVPN plugin and its dispatcher) and systemd-resolved on the laptop, on its own system bus (case(…, packages=True))."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from pathlib import Path
 from . import addresses as a
 from . import kernel
 from .node import Process
+from .sandbox import STORAGE
 from .trial import Trial
 from .waiting import LabError, until
 
@@ -15,6 +16,8 @@ _BUS_POLICIES = Path("/usr/share/dbus-1/system.d")
 RESOLV_CONF = Path("/etc/resolv.conf")
 NETWORKMANAGER_STATE = Path("/var/lib/NetworkManager/NetworkManager-intern.conf")
 _RESOLVED_USER = 991
+_VPN_USER = 992
+_HOOK_SCRIPT = Path(__file__).resolve().parents[3] / "packaging" / "nm" / "dispatcher.sh"
 _RESOLVED = ("org.freedesktop.resolve1", "/org/freedesktop/resolve1", "org.freedesktop.resolve1.Manager")
 
 _NETWORKMANAGER_CONF = """\
@@ -45,6 +48,29 @@ method=auto
 method={{ipv6}}
 """
 
+VPN = "lab vpn"
+VPN_UUID = "22222222-3333-4444-5555-666666666666"
+_VPN = """\
+[connection]
+id={name}
+uuid={uuid}
+type=vpn
+autoconnect=false
+[vpn]
+service-type=org.freedesktop.NetworkManager.openvpn
+connection-type=tls
+remote={remote}
+ca={keys}/ca.crt
+cert={keys}/client.crt
+key={keys}/client.key
+cert-pass-flags=4
+remote-cert-tls=server
+[ipv4]
+method=auto
+[ipv6]
+method=auto
+"""
+
 
 class Desktop:
     """The services that a desktop has and a server may lack."""
@@ -59,9 +85,11 @@ class Desktop:
         self.resolved: Process | None = None
         kernel.mount(None, "/sys", None, kernel.MS_REMOUNT | kernel.MS_RDONLY)  # or it waits for udev
         _write_configuration(main, ipv6)
+        self.dispatcher: Process | None = None
         _add_user("systemd-resolve", _RESOLVED_USER)  # the bus's policy names it
-        policies = [_BUS_POLICIES / f"org.freedesktop.{name}.conf" for name in ("NetworkManager", "resolve1")]
-        trial.laptop.start_bus(*policies)
+        _add_user("nm-openvpn", _VPN_USER)
+        policies = ("org.freedesktop.NetworkManager", "org.freedesktop.resolve1", "nm-openvpn-service", "nm-dispatcher")
+        trial.laptop.start_bus(*(_BUS_POLICIES / f"{name}.conf" for name in policies))
 
     # -- NetworkManager ------------------------------------------------------------------------------------------
 
@@ -88,6 +116,10 @@ class Desktop:
             raise LabError("NetworkManager does not run")
         self.networkmanager.kill(number)
 
+    def kill_networkmanager(self) -> None:
+        """It dies without a word."""
+        self.stop_networkmanager(signal.SIGKILL)
+
     def nmcli(self, *arguments: str) -> str:
         """nmcli as root."""
         return self._node.run("nmcli", *arguments)
@@ -96,6 +128,59 @@ class Desktop:
         """The connection is made anew, and with it the lease."""
         self.nmcli("connection", "up", "lan")
         self.wait_connected()
+
+    # -- its VPN -------------------------------------------------------------------------------------------------
+
+    def add_vpn(self, remote: str) -> None:
+        """A VPN connection for the plugin; before NetworkManager starts, or followed by `nmcli connection reload`."""
+        keys = STORAGE / "pki"
+        for path in (STORAGE, keys, *keys.iterdir()):  # the plugin gives up root's rights
+            path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
+        text = _VPN.format(name=VPN, uuid=VPN_UUID, remote=remote, keys=keys)
+        _write_connection("vpn", text)
+
+    def vpn_up(self) -> None:
+        """nmcli connection up."""
+        self.nmcli("connection", "up", VPN)
+
+    def vpn_processes(self) -> list[int]:
+        """The plugin's OpenVPN."""
+        return [int(pid) for pid in self._node.attempt("pgrep", "-u", str(_VPN_USER), "-x", "openvpn").stdout.split()]
+
+    def kill_vpn(self) -> None:
+        """The plugin's OpenVPN dies at once."""
+        for pid in self.vpn_processes():
+            os.kill(pid, signal.SIGKILL)
+
+    # -- the dispatcher ------------------------------------------------------------------------------------------
+
+    def start_dispatcher(self) -> None:
+        """The real dispatcher; without the service that the bus would start it by, it is started here."""
+        program = "/usr/lib/NetworkManager/nm-dispatcher"
+        self.dispatcher = self._node.start("nm-dispatcher", [program, "--persist", "--debug"])
+        name = "org.freedesktop.nm_dispatcher"
+        until("the dispatcher is on the bus", lambda: self._node.attempt("busctl", "status", name).returncode == 0)
+
+    def install_hook(self, command: Path) -> None:
+        """The kill switch's script, as the package installs it."""
+        folder = Path("/usr/lib/NetworkManager/dispatcher.d")
+        (folder / "pre-up.d").mkdir(parents=True, exist_ok=True)
+        script = folder / "50-killswitch"
+        script.write_bytes(_HOOK_SCRIPT.read_bytes())
+        script.chmod(0o755)
+        (folder / "pre-up.d" / script.name).symlink_to(f"../{script.name}")
+        Path("/usr/bin/killswitch").symlink_to(command)
+
+    def expect_hook_ran(self) -> None:
+        """The dispatcher has run it before a link was used, and afterwards."""
+        assert self.dispatcher is not None
+        for place in ("dispatcher.d/pre-up.d/50-killswitch", "dispatcher.d/50-killswitch"):
+            self.dispatcher.wait_for(place)
+
+    def wait_pre_up(self) -> None:
+        """Until NetworkManager waits for the scripts that come before the link is used."""
+        state = ("nmcli", "-g", "GENERAL.STATE", "device", "show", a.LINK)
+        until("the link is about to be used", lambda: self._node.attempt(*state).stdout.startswith("80"))
 
     # -- systemd-resolved ----------------------------------------------------------------------------------------
 
@@ -126,11 +211,15 @@ def _write_configuration(main: str, ipv6: bool) -> None:
     for part in ("system-connections", "conf.d", "dispatcher.d"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / "NetworkManager.conf").write_text(_NETWORKMANAGER_CONF.format(main=main))
-    connection = folder / "system-connections" / "lan.nmconnection"
-    connection.write_text(_CONNECTION.format(ipv6="auto" if ipv6 else "disabled"))
-    connection.chmod(0o600)
+    _write_connection("lan", _CONNECTION.format(ipv6="auto" if ipv6 else "disabled"))
     Path("/var/lib/NetworkManager").mkdir(mode=0o700, parents=True, exist_ok=True)
     Path("/run/NetworkManager").mkdir(exist_ok=True)
+
+
+def _write_connection(name: str, text: str) -> None:
+    connection = Path("/etc/NetworkManager/system-connections") / f"{name}.nmconnection"
+    connection.write_text(text)
+    connection.chmod(0o600)
 
 
 def _add_user(name: str, number: int) -> None:
