@@ -45,7 +45,7 @@ def _die(trial: Trial, desktop: Desktop) -> None:
     until("its interface is gone", lambda: not trial.laptop.has_tunnel())
 
 
-@case("names-nm-vpn", packages=True)
+@case("names-nm-vpn", ipv6=False, packages=True)
 def names_nm_vpn(trial: Trial) -> None:
     """A VPN of NetworkManager's: its fail-open and its second resolver without us; connected from locked, killed, with us."""
     desktop = _desktop(trial, a.SERVER)
@@ -55,7 +55,8 @@ def names_nm_vpn(trial: Trial) -> None:
     trial.expect(resolvers == [a.TUNNEL_DNS, a.AP], f"control: NetworkManager names the router beside the tunnel: {resolvers}")
     desktop.kill_vpn()
     until("control: the interface is gone", lambda: not trial.laptop.has_tunnel())
-    trial.control("control: the plugin's OpenVPN was killed")
+    # NetworkManager has no IPv6 on this link, and so no multicast of it
+    trial.control("control: the plugin's OpenVPN was killed", words=("dns4", "dot", "icmp", "lan", "tcp", "udp"))
     trial.say(names.expect(ACCESS_POINT, "control: names after it", times=1))
     _enrol(trial)
     with trial.no_leaks("nmcli connection up, from locked"), trial.storm():
@@ -87,7 +88,7 @@ def nm_vpn_name(trial: Trial) -> None:
     daemon.stop()
     forget_addresses()
     with trial.no_leaks("the daemon starts and knows no address"):
-        trial.laptop.start_daemon()
+        daemon = trial.laptop.start_daemon(restart=True)
         trial.laptop.wait_state("blocked")
     with trial.no_leaks("nmcli connection up with a name, from locked"), trial.storm(words=("udp", "dns")):
         desktop.vpn_up()
@@ -95,10 +96,8 @@ def nm_vpn_name(trial: Trial) -> None:
     _expect_tunnel(trial)
     trial.say(names.expect(TUNNEL, "protected"))
     with trial.no_leaks("the daemon is restarted", link_up=True), trial.storm():
-        daemon = trial.laptop.daemon
-        assert daemon is not None
         daemon.kill()
-        trial.laptop.start_daemon()
+        daemon.wait_ready(times=2)
         trial.laptop.wait_state("protected")
     _expect_tunnel(trial)
     _roam(trial, desktop)

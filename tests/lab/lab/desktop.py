@@ -158,8 +158,7 @@ class Desktop:
         """The real dispatcher; without the service that the bus would start it by, it is started here."""
         program = "/usr/lib/NetworkManager/nm-dispatcher"
         self.dispatcher = self._node.start("nm-dispatcher", [program, "--persist", "--debug"])
-        name = "org.freedesktop.nm_dispatcher"
-        until("the dispatcher is on the bus", lambda: self._node.attempt("busctl", "status", name).returncode == 0)
+        self.dispatcher.wait_for("request name for org.freedesktop.nm_dispatcher succeeded")
 
     def install_hook(self, command: Path) -> None:
         """The kill switch's script, as the package installs it."""
