@@ -23,7 +23,9 @@ State state_of(const World& world) {
       is_dns_confirmed(world)) {
     return State::protected_;
   }
-  const bool running = (!world.peers.empty() || is_networkmanager_at_work(world)) && !transport_endpoints(world).empty();
+  const bool at_work = !world.peers.empty() || any_vpn_is(world, VpnState::connecting) ||
+                       any_vpn_is(world, VpnState::activated);
+  const bool running = at_work && !transport_endpoints(world).empty();
   return running && is_verified(world) ? State::connecting : State::blocked;
 }
 

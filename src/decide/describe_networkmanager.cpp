@@ -57,15 +57,6 @@ std::string in_shell(std::string_view name) {
   return quoted + "'";
 }
 
-bool is_networkmanager_at_work(const World& world) {
-  for (const auto& vpn : enrolled_vpns(world)) {
-    if (vpn.said != nullptr && vpn.said->state != VpnState::inactive) {
-      return true;
-    }
-  }
-  return false;
-}
-
 void explain_networkmanager(const World& world, std::vector<std::string>& reasons) {
   for (const auto& vpn : enrolled_vpns(world)) {
     reasons.push_back(fmt::format("NetworkManager's VPN {}: {}", vpn.enrolled->name, why_no_tunnel(world, vpn)));

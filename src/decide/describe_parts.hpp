@@ -17,8 +17,6 @@ namespace killswitch::decide {
 void explain_networkmanager(const model::World& world, std::vector<std::string>& reasons);
 /// Connections that are not any more what was enrolled.
 void warn_of_networkmanager(const model::World& world, std::vector<std::string>& warnings);
-/// One of them is connecting or activated.
-[[nodiscard]] bool is_networkmanager_at_work(const model::World& world);
 /// `name` as one word of a shell.
 [[nodiscard]] std::string in_shell(std::string_view name);
 

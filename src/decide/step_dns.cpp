@@ -150,7 +150,9 @@ namespace {
 /// as names stay as they were. Those of the links are asked again; the firewall lets them hear one name (G7).
 bool needs_links_resolvers(const World& world) {
   constexpr std::uint32_t patience = 2;
-  return !world.trusted && world.links_known && world.names.in_vain >= patience && !names_in_question(world).empty();
+  // NetworkManager's plugin asks for itself, whatever is known already.
+  const bool somebody_asks = world.names.in_vain >= patience || any_vpn_is(world, VpnState::connecting);
+  return !world.trusted && world.links_known && somebody_asks && !names_in_question(world).empty();
 }
 
 }  // namespace

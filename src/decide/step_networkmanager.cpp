@@ -67,6 +67,12 @@ std::vector<Vpn> enrolled_vpns(const World& world) {
   return vpns;
 }
 
+bool any_vpn_is(const World& world, VpnState state) {
+  const auto vpns = enrolled_vpns(world);
+  return std::any_of(vpns.begin(), vpns.end(),
+                     [&](const Vpn& vpn) { return vpn.said != nullptr && vpn.said->state == state; });
+}
+
 bool leads_to_its_server(const World& world, const Vpn& vpn) {
   return vpn.said != nullptr && vpn.said->device && server_of(world, *vpn.enrolled, *vpn.said->device).has_value();
 }

@@ -336,3 +336,23 @@ TEST_CASE("What to do next names the connection as the shell wants it", "[networ
   found(world, said);
   CHECK(decide::describe(world).state == State::connecting);
 }
+
+TEST_CASE("While the plugin connects by name, the links' resolvers are back; with the tunnel its own are",
+          "[networkmanager]") {
+  auto world = connected();
+  REQUIRE(world.dns.setup);
+  run(world, LinkRemoved{tunnel});
+  run(world, NetworkManagerFound{true, {}});
+  CHECK(world.dns.setup);  // names stay as they were
+  auto said = activated();
+  said.state = VpnState::connecting;
+  said.device.reset();
+  found(world, said);
+  CHECK_FALSE(world.dns.setup);
+  appear(world);
+  auto anew = activated();
+  anew.device->path = "/org/freedesktop/NetworkManager/Devices/4";
+  found(world, anew);
+  REQUIRE(world.dns.setup);
+  CHECK(world.dns.setup->servers == std::vector{ip("192.168.255.1")});
+}

@@ -58,6 +58,8 @@ struct Vpn {
 };
 [[nodiscard]] std::vector<Vpn> enrolled_vpns(const model::World& world);
 
+[[nodiscard]] bool any_vpn_is(const model::World& world, model::VpnState state);
+
 /// Its device has a server beside it that was pinned for this connection.
 [[nodiscard]] bool leads_to_its_server(const model::World& world, const Vpn& vpn);
 
