@@ -27,8 +27,8 @@ constexpr auto look_again = 100ms;
 
 /// What NetworkManager waits for before it uses a link. @source NetworkManager-dispatcher(8)
 constexpr std::array<std::string_view, 2> before_use{"pre-up", "vpn-pre-up"};
-constexpr std::array<std::string_view, 8> hints{"up",       "down",         "vpn-up",       "vpn-down",
-                                                "reapply",  "dhcp4-change", "dhcp6-change", "connectivity-change"};
+constexpr std::array<std::string_view, 8> hints{"up",      "down",         "vpn-up",       "vpn-down",
+                                                "reapply", "dhcp4-change", "dhcp6-change", "connectivity-change"};
 
 template <std::size_t Size>
 bool is_one_of(const std::array<std::string_view, Size>& actions, std::string_view action) {

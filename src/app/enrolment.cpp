@@ -82,15 +82,17 @@ Result<std::vector<Remote>> take_profile(Enrolment& enrolment, const std::string
 Outcome add_plugin_user(Enrolment& enrolment) {
   auto& settings = enrolment.settings;
   if (settings.policy.transport_identity == TransportIdentity::mark) {
-    return fail(fmt::format("policy {}: it lets only marked packets pass, and NetworkManager cannot mark them: choose "
-                            "one with \"identity\": \"automatic\", such as laptop, or use the profile (--config)",
-                            settings.policy.name));
+    return fail(
+        fmt::format("policy {}: it lets only marked packets pass, and NetworkManager cannot mark them: choose "
+                    "one with \"identity\": \"automatic\", such as laptop, or use the profile (--config)",
+                    settings.policy.name));
   }
   const passwd* entry = ::getpwnam(networkmanager_openvpn_user);
   if (entry == nullptr) {
-    return fail(fmt::format("there is no user '{}' on this machine, as which NetworkManager starts OpenVPN: install "
-                            "network-manager-openvpn first",
-                            networkmanager_openvpn_user));
+    return fail(
+        fmt::format("there is no user '{}' on this machine, as which NetworkManager starts OpenVPN: install "
+                    "network-manager-openvpn first",
+                    networkmanager_openvpn_user));
   }
   auto& users = settings.transport_users;
   if (std::find(users.begin(), users.end(), entry->pw_uid) == users.end()) {

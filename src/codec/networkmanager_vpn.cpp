@@ -134,7 +134,8 @@ Result<std::vector<Remote>> parse_vpn_data(const Data& data) {
     defaults.port = *port;
   }
   auto list = value_of(data, "remote");
-  std::replace_if(list.begin(), list.end(), [](char c) { return c == ',' || c == '\t'; }, ' ');
+  std::replace_if(
+      list.begin(), list.end(), [](char c) { return c == ',' || c == '\t'; }, ' ');
   std::vector<Remote> remotes;
   for (const auto entry : split(list, ' ')) {
     if (entry.empty()) {

@@ -90,15 +90,16 @@ Result<model::NetworkManagerVpn> find_networkmanager_vpn(Bus& bus, const std::st
       continue;
     }
     if (found != nullptr) {
-      return fail(fmt::format("NetworkManager has two connections that are called '{}': name the UUID of one (`nmcli "
-                              "connection show`)",
-                              printable(name)));
+      return fail(
+          fmt::format("NetworkManager has two connections that are called '{}': name the UUID of one (`nmcli "
+                      "connection show`)",
+                      printable(name)));
     }
     found = &saved;
   }
   if (found == nullptr) {
-    return fail(fmt::format("NetworkManager has no connection '{}' (`nmcli connection show` lists them)",
-                            printable(name)));
+    return fail(
+        fmt::format("NetworkManager has no connection '{}' (`nmcli connection show` lists them)", printable(name)));
   }
   if (!found->unusable.empty() || !codec::is_uuid(found->uuid)) {
     return fail(fmt::format("NetworkManager's connection '{}': {}", printable(name),

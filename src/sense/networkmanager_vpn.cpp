@@ -108,14 +108,13 @@ struct NetworkManagerSensor::Round : std::enable_shared_from_this<Round> {
   bool incomplete{false};
   unsigned open{0};
 
-  Round(Bus& its_bus, NetworkManagerSensor& its_sensor)
-      : bus{its_bus}, sensor{&its_sensor}, uuids{its_sensor.uuids_} {}
+  Round(Bus& its_bus, NetworkManagerSensor& its_sensor) : bus{its_bus}, sensor{&its_sensor}, uuids{its_sensor.uuids_} {}
 
   /// @param take gets the first value of the answer; an object that has gone meanwhile answers nothing
   void ask(const BusCall& call, std::function<void(const BusValue&)> take, std::function<void()> failed = {}) {
     ++open;
-    const auto sent =
-        bus.call_async(call, [self = shared_from_this(), take = std::move(take), failed](const Result<BusValues>& answer) {
+    const auto sent = bus.call_async(
+        call, [self = shared_from_this(), take = std::move(take), failed](const Result<BusValues>& answer) {
           if (self->sensor == nullptr) {
             return;
           }
@@ -143,7 +142,8 @@ struct NetworkManagerSensor::Round : std::enable_shared_from_this<Round> {
 
   void begin() {
     ++open;  // until everything is on its way
-    ask({.destination = "org.freedesktop.DBus",
+    ask(
+        {.destination = "org.freedesktop.DBus",
          .path = "/org/freedesktop/DBus",
          .interface = "org.freedesktop.DBus",
          .member = "GetNameOwner",
@@ -221,7 +221,8 @@ struct NetworkManagerSensor::Round : std::enable_shared_from_this<Round> {
     });
   }
 
-  /// Asked and answered in this order: IPv4 comes first. The device of the tunnel is the one with the connection's addresses; that of the connection is the link below.
+  /// Asked and answered in this order: IPv4 comes first. The device of the tunnel is the one with the connection's
+  /// addresses; that of the connection is the link below.
   void ask_for_devices(const std::string& uuid, const BusValue& active) {
     const auto config4 = text_of(find(active, "Ip4Config"));
     const auto config6 = text_of(find(active, "Ip6Config"));
@@ -282,11 +283,9 @@ void NetworkManagerSensor::watch(std::vector<std::string> uuids) {
 void NetworkManagerSensor::listen() {
   const auto on = [this](const char* interface, const char* member, const char* first_argument = "") {
     // The bus lets only the owner of the name pass for it. Without a subscription a change is seen later.
-    auto subscription = bus_->subscribe({.sender = networkmanager_name,
-                                         .interface = interface,
-                                         .member = member,
-                                         .first_argument = first_argument},
-                                        [this](const BusNotice&) { look(); });
+    auto subscription = bus_->subscribe(
+        {.sender = networkmanager_name, .interface = interface, .member = member, .first_argument = first_argument},
+        [this](const BusNotice&) { look(); });
     if (subscription) {
       subscriptions_.push_back(std::move(*subscription));
     }

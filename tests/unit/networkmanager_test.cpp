@@ -123,14 +123,13 @@ TEST_CASE("Settings of a connection that name no server are refused, and say why
     const char* remote;
     const char* words;
   };
-  for (const auto& [remote, words] : {Bad{"", "expected 1 to 64 servers"}, Bad{" , ", "expected 1 to 64 servers"},
-                                      Bad{"a.example:0", "the port"}, Bad{"a.example:65536", "the port"},
-                                      Bad{"a.example:x", "the port"}, Bad{"a.example:1:icmp", "the protocol"},
-                                      Bad{"a.example:1:udp:x", "colons"}, Bad{":1194", "the host"},
-                                      Bad{"[a.example]:1", "brackets"}, Bad{"[2001:db8::1", "brackets"},
-                                      Bad{"[2001:db8::1]1194", "brackets"}, Bad{"[198.51.100.1]:1", "brackets"},
-                                      Bad{"a b..c", "the host"}, Bad{"10.0.0.256", "the host"},
-                                      Bad{"a.example;reboot", "the host"}, Bad{"2001:db8::1:1194:udp", "colons"}}) {
+  for (const auto& [remote, words] :
+       {Bad{"", "expected 1 to 64 servers"}, Bad{" , ", "expected 1 to 64 servers"}, Bad{"a.example:0", "the port"},
+        Bad{"a.example:65536", "the port"}, Bad{"a.example:x", "the port"}, Bad{"a.example:1:icmp", "the protocol"},
+        Bad{"a.example:1:udp:x", "colons"}, Bad{":1194", "the host"}, Bad{"[a.example]:1", "brackets"},
+        Bad{"[2001:db8::1", "brackets"}, Bad{"[2001:db8::1]1194", "brackets"}, Bad{"[198.51.100.1]:1", "brackets"},
+        Bad{"a b..c", "the host"}, Bad{"10.0.0.256", "the host"}, Bad{"a.example;reboot", "the host"},
+        Bad{"2001:db8::1:1194:udp", "colons"}}) {
     INFO(remote);
     const auto said = parsed(remote);
     CHECK(said.starts_with("error: "));
@@ -159,10 +158,10 @@ TEST_CASE("What was enrolled is kept and read again; what is none is refused", "
   const auto again = codec::parse_settings(codec::render_settings(settings), "settings");
   REQUIRE(again);
   CHECK(*again == settings);
-  for (const char* bad : {R"([{"uuid":"x","name":"a","remotes":[]}])",
-                          R"([{"uuid":"22222222-3333-4444-5555-666666666666","name":"a"}])",
-                          R"([{"uuid":"22222222-3333-4444-5555-666666666666","name":"a","remotes":["a b:1/udp"]}])",
-                          R"([{"uuid":"22222222-3333-4444-5555-666666666666","name":"a","remotes":["a.example"]}])"}) {
+  for (const char* bad :
+       {R"([{"uuid":"x","name":"a","remotes":[]}])", R"([{"uuid":"22222222-3333-4444-5555-666666666666","name":"a"}])",
+        R"([{"uuid":"22222222-3333-4444-5555-666666666666","name":"a","remotes":["a b:1/udp"]}])",
+        R"([{"uuid":"22222222-3333-4444-5555-666666666666","name":"a","remotes":["a.example"]}])"}) {
     INFO(bad);
     auto json = codec::render_settings(World{}.settings);
     json.insert(json.find('{') + 1, std::string{"\"networkmanager\":"} + bad + ",");
@@ -192,14 +191,30 @@ TEST_CASE("The tunnel of an enrolled connection is trusted once NetworkManager a
 
 TEST_CASE("Anything that is missing leaves it untrusted", "[networkmanager]") {
   auto said = activated();
-  SECTION("another connection") { said.uuid = "99999999-3333-4444-5555-666666666666"; }
-  SECTION("not activated yet") { said.state = VpnState::connecting; }
-  SECTION("no device") { said.device.reset(); }
-  SECTION("another interface") { said.device->interface = "tun1"; }
-  SECTION("another address") { said.device->addresses = {*parse_interface_address("10.8.0.2/24")}; }
-  SECTION("no address") { said.device->addresses.clear(); }
-  SECTION("a server that was not pinned") { said.device->way_out = {ip("192.168.43.1"), ip("203.0.113.9")}; }
-  SECTION("no server") { said.device->way_out.clear(); }
+  SECTION("another connection") {
+    said.uuid = "99999999-3333-4444-5555-666666666666";
+  }
+  SECTION("not activated yet") {
+    said.state = VpnState::connecting;
+  }
+  SECTION("no device") {
+    said.device.reset();
+  }
+  SECTION("another interface") {
+    said.device->interface = "tun1";
+  }
+  SECTION("another address") {
+    said.device->addresses = {*parse_interface_address("10.8.0.2/24")};
+  }
+  SECTION("no address") {
+    said.device->addresses.clear();
+  }
+  SECTION("a server that was not pinned") {
+    said.device->way_out = {ip("192.168.43.1"), ip("203.0.113.9")};
+  }
+  SECTION("no server") {
+    said.device->way_out.clear();
+  }
   auto world = enrolled();
   SECTION("a link of another kind") {
     world.links[tunnel] = link(tunnel, "tun0", "dummy");

@@ -176,7 +176,7 @@ TEST_CASE("state: bad input and the words it gets") {
        "s: /tunnel/addresses/0: expected an address with the length of its subnet as in \"192.0.2.7/24\", found "
        "\"192.168.255.2\""},
       {"\"source\": \"profile\"", "\"source\": \"me\"",
-       "s: /tunnel/source: expected \"management\" or \"profile\", found \"me\""},
+       "s: /tunnel/source: expected \"management\" or \"profile\" or \"networkmanager\", found \"me\""},
       {"\"duration\": 60", "\"duration\": 86401",
        "s: /trial/duration: expected a whole number from 0 to 86400, found 86401"},
       {"\"uptime_until\": 1060,", "", "s: /trial/uptime_until: expected seconds, found nothing"},

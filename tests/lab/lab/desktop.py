@@ -1,4 +1,5 @@
-"""Real NetworkManager (with its OpenVPN plugin and its dispatcher) and systemd-resolved on the laptop, on its own system bus (case(…, packages=True))."""
+"""Real NetworkManager, its OpenVPN plugin and dispatcher, and systemd-resolved on the laptop, on its own system bus
+(case(…, packages=True))."""
 
 import os
 import signal
@@ -17,7 +18,8 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 NETWORKMANAGER_STATE = Path("/var/lib/NetworkManager/NetworkManager-intern.conf")
 _RESOLVED_USER = 991
 _VPN_USER = 992
-_HOOK_SCRIPT = Path(__file__).resolve().parents[3] / "packaging" / "nm" / "dispatcher.sh"
+_OURS = Path(__file__).resolve().parents[3] / "packaging" / "nm"
+"""What the package brings for NetworkManager."""
 _RESOLVED = ("org.freedesktop.resolve1", "/org/freedesktop/resolve1", "org.freedesktop.resolve1.Manager")
 
 _NETWORKMANAGER_CONF = """\
@@ -32,8 +34,6 @@ level=INFO
 domains=ALL:INFO,DNS:DEBUG
 [connectivity]
 enabled=false
-[keyfile]
-unmanaged-devices=interface-name:tun*
 """
 
 _CONNECTION = f"""\
@@ -165,7 +165,7 @@ class Desktop:
         folder = Path("/usr/lib/NetworkManager/dispatcher.d")
         (folder / "pre-up.d").mkdir(parents=True, exist_ok=True)
         script = folder / "50-killswitch"
-        script.write_bytes(_HOOK_SCRIPT.read_bytes())
+        script.write_bytes((_OURS / "dispatcher.sh").read_bytes())
         script.chmod(0o755)
         (folder / "pre-up.d" / script.name).symlink_to(f"../{script.name}")
         Path("/usr/bin/killswitch").symlink_to(command)
@@ -210,6 +210,9 @@ def _write_configuration(main: str, ipv6: bool) -> None:
     for part in ("system-connections", "conf.d", "dispatcher.d"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / "NetworkManager.conf").write_text(_NETWORKMANAGER_CONF.format(main=main))
+    shipped = Path("/usr/lib/NetworkManager/conf.d/50-killswitch.conf")
+    shipped.parent.mkdir(parents=True, exist_ok=True)
+    shipped.write_bytes((_OURS / shipped.name).read_bytes())
     _write_connection("lan", _CONNECTION.format(ipv6="auto" if ipv6 else "disabled"))
     Path("/var/lib/NetworkManager").mkdir(mode=0o700, parents=True, exist_ok=True)
     Path("/run/NetworkManager").mkdir(exist_ok=True)
