@@ -213,6 +213,6 @@ TEST_CASE("settings: bad input and the words it gets") {
         "settings: /remotes: expected an array, found an object");
   CHECK(message(R"({"version":1,"policy":{"version":1,"name":"x"},"bypass":true})") ==
         "settings: /bypass: unknown key; known here: \"version\", \"policy\", \"remotes\", \"transport_users\", "
-        "\"profile_mark\", \"via_proxy\", \"interface\", \"management\"");
+        "\"profile_mark\", \"via_proxy\", \"interface\", \"management\", \"networkmanager\"");
   CHECK(message(R"({"version":1,"policy":{"version":1,"name":"x"}})") == "accepted");
 }
