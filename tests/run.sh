@@ -112,7 +112,7 @@ run_all() {
 	step "dependencies"
 	must "installing dependencies" "$PROJECT/packaging/install-dependencies.sh" --tests || return
 	step "build"
-	must "building (dev)" "$PROJECT/packaging/build.sh" dev src/all packaging/all tests/bench/all tests/kernel/all \
+	must "building (dev)" "$PROJECT/packaging/build.sh" dev src/app/all packaging/all tests/bench/all tests/kernel/all \
 		tests/lab/all tests/machines/all || return
 	# The laboratory mostly waits: what it leaves of the processors goes to the build of the unit tests.
 	nice -n 19 "$PROJECT/packaging/build.sh" asan tests/unit/all tests/fuzz/all >"$RESULTS/asan.log" 2>&1 &
