@@ -74,7 +74,8 @@ def each_call_fails_once(trial: Trial, kind: Kind, step: int) -> int:
     for number in range(1, kind.last + 1, step):
         policy = _other_policy(trial)
         with failing(trial.laptop.node, daemon.pid, kind.calls, kind.error, str(number)) as fault:
-            said = _enable(trial, policy, (0, 1))
+            # 4: it was the question who is calling that failed, and nobody is let in for that
+            said = _enable(trial, policy, (0, 1, 4))
             status = trial.laptop.status()
             if not status["enforced"] and not status["reasons"]:
                 raise LabError(f"{kind.calls} {number}: not enforced, and no reason is given: {said}")
