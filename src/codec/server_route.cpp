@@ -98,6 +98,8 @@ std::optional<IfIndex> decode_way(std::span<const std::uint8_t> datagram) {
 RouteTable decode_route_table(std::span<const std::uint8_t> datagram) {
   RouteTable table;
   for_each_message(datagram, [&](const nlmsghdr& message) {
+    const bool failed = message.nlmsg_type == NLMSG_ERROR || (message.nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+    table.failed = table.failed || failed;
     table.complete = table.complete || message.nlmsg_type == NLMSG_DONE || message.nlmsg_type == NLMSG_ERROR;
     if (const auto route = route_in(message)) {
       note(*route, table);

@@ -5,6 +5,7 @@
 #include "killswitch/os/netlink_socket.hpp"
 
 #include <linux/netlink.h>
+#include <cerrno>
 
 namespace killswitch::enforce {
 namespace {
@@ -60,12 +61,17 @@ Result<std::vector<HostRoute>> own_host_routes() {
     return fail(socket.error());
   }
   std::vector<HostRoute> ours;
+  bool failed = false;
   auto asked =
       socket->ask(codec::encode_route_dump(socket->next_sequence()), [&](std::span<const std::uint8_t> datagram) {
         const auto table = codec::decode_route_table(datagram);
         ours.insert(ours.end(), table.ours.begin(), table.ours.end());
+        failed = failed || table.failed;
         return table.complete;
       });
+  if (asked && failed) {
+    asked = fail(EAGAIN, "rtnetlink: dump of the routes");
+  }
   return asked ? Result{std::move(ours)} : fail(asked.error().within("look for host routes of ours"));
 }
 

@@ -29,6 +29,7 @@ struct RouteTable {
   std::vector<model::DefaultRoute> defaults6;
   std::vector<model::HostRoute> ours;
   bool complete{false};  ///< the dump ends here
+  bool failed{false};    ///< with an error, or routes changed meanwhile: it says nothing
   bool operator==(const RouteTable&) const = default;
 };
 [[nodiscard]] RouteTable decode_route_table(std::span<const std::uint8_t> datagram);
