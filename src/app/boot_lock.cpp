@@ -27,10 +27,6 @@ bool is_switched_off(const std::string& file) {
   return text && codec::is_switched_off(*text);
 }
 
-bool is_asked_for(const Result<std::optional<SavedState>>& state) {
-  return !state || (*state && (*state)->enabled);
-}
-
 /// Whether the kernel holds a lock that is closed at its ends. It is left alone: it may be the daemon's, with a tunnel.
 bool stands_already(enforce::Firewall& firewall) {
   const auto seen = firewall.read();
@@ -64,7 +60,7 @@ Result<BootLock> lock_at_boot(const Paths& paths, const std::string& kernel_comm
   using Kind = BootLock::Kind;
   const auto began = std::chrono::steady_clock::now();
   const auto state = load_state(paths);
-  if (!is_asked_for(state)) {
+  if (!asks_for_lock(state)) {
     return BootLock{};
   }
   if (is_switched_off(kernel_command_line)) {

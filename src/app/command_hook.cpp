@@ -35,15 +35,6 @@ bool is_one_of(const std::array<std::string_view, Size>& actions, std::string_vi
   return std::find(actions.begin(), actions.end(), action) != actions.end();
 }
 
-/// A state file that cannot be read means enabled.
-bool is_enabled(const Paths& paths) {
-  if (switched_off_at_boot()) {
-    return false;
-  }
-  const auto state = load_state(paths);
-  return !state || (*state && (*state)->enabled);
-}
-
 /// Without a daemon nobody can compare rule by rule; that they refuse what they do not know can be seen.
 bool kernel_is_closed() {
   const auto rules = read_rules();
@@ -99,7 +90,7 @@ int run_hook(const Paths& paths, const HookCommand& command) {
   if (!require_root("hook")) {
     return exit_not_permitted;
   }
-  if (!is_enabled(paths)) {
+  if (switched_off_at_boot() || !asks_for_lock(load_state(paths))) {
     return exit_done;
   }
   if (must_stand) {

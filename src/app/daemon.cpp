@@ -381,19 +381,6 @@ void Daemon::perform(const Effect& effect) {
              effect);
 }
 
-void Daemon::wake_for_trial(std::chrono::seconds after) {
-  auto timer = loop_.after_with_suspend(after, [this] {
-    post(TrialTime{now_on_both_clocks()});
-    reconcile();
-    openvpn_->connect_to(world_.settings.management);
-  });
-  if (timer) {
-    trial_ = std::move(*timer);
-  } else {
-    os::log(os::LogLevel::error, timer.error().within("the trial ends at the next start of killswitchd").message());
-  }
-}
-
 void Daemon::send(management::ConnectionId connection, std::string line) {
   // A connection that closed meanwhile says so by its own event.
   if (auto sent = openvpn_->send(connection, std::move(line)); !sent) {

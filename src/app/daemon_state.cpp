@@ -1,4 +1,5 @@
-// The daemon and its state file: what was asked for outlives it, and `--offline` speaks to it through the file.
+// The daemon and its state file: what was asked for, for how long, outlives it, and `--offline` speaks to it through
+// the file.
 #include "killswitch/app/boot_switch.hpp"
 #include "killswitch/app/clock.hpp"
 #include "killswitch/app/daemon.hpp"
@@ -99,6 +100,19 @@ void Daemon::save_later() {
   });
   if (timer) {
     save_retry_ = std::move(*timer);
+  }
+}
+
+void Daemon::wake_for_trial(std::chrono::seconds after) {
+  auto timer = loop_.after_with_suspend(after, [this] {
+    post(TrialTime{now_on_both_clocks()});
+    reconcile();
+    openvpn_->connect_to(world_.settings.management);
+  });
+  if (timer) {
+    trial_ = std::move(*timer);
+  } else {
+    os::log(os::LogLevel::error, timer.error().within("the trial ends at the next start of killswitchd").message());
   }
 }
 

@@ -1,5 +1,6 @@
 #include "killswitch/app/enrolment.hpp"
 
+#include "killswitch/app/clock.hpp"
 #include "killswitch/app/policies.hpp"
 #include "killswitch/codec/profile.hpp"
 #include "killswitch/os/files.hpp"
@@ -18,23 +19,17 @@ namespace {
 
 using namespace model;
 
-std::chrono::sys_seconds wall_clock() {
-  return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-}
-
-void add_user(Enrolment& enrolment, const std::string& path, const std::string& name) {
-  if (name.empty()) {
-    return;
-  }
-  const passwd* entry = ::getpwnam(name.c_str());
+/// Packets of this user may be OpenVPN's. @return whether there is such a user
+bool add_user(Settings& settings, const char* name) {
+  const passwd* entry = ::getpwnam(name);
   if (entry == nullptr) {
-    enrolment.warnings.push_back(fmt::format("{}: user: there is no user '{}' on this machine", path, name));
-    return;
+    return false;
   }
-  auto& users = enrolment.settings.transport_users;
+  auto& users = settings.transport_users;
   if (std::find(users.begin(), users.end(), entry->pw_uid) == users.end()) {
     users.push_back(entry->pw_uid);
   }
+  return true;
 }
 
 /// OpenVPN takes a relative path from where it is started, which is where the command is given; the daemon runs
@@ -74,7 +69,9 @@ Result<std::vector<Remote>> take_profile(Enrolment& enrolment, const std::string
   if (profile->management && !profile->management_client) {
     settings.management = absolute(*profile->management);
   }
-  add_user(enrolment, path, profile->user);
+  if (!profile->user.empty() && !add_user(settings, profile->user.c_str())) {
+    enrolment.warnings.push_back(fmt::format("{}: user: there is no user '{}' on this machine", path, profile->user));
+  }
   return profile->remotes;
 }
 
@@ -87,16 +84,11 @@ Outcome add_plugin_user(Enrolment& enrolment) {
                     "one with \"identity\": \"automatic\", such as laptop, or use the profile (--config)",
                     settings.policy.name));
   }
-  const passwd* entry = ::getpwnam(networkmanager_openvpn_user);
-  if (entry == nullptr) {
+  if (!add_user(settings, networkmanager_openvpn_user)) {
     return fail(
         fmt::format("there is no user '{}' on this machine, as which NetworkManager starts OpenVPN: install "
                     "network-manager-openvpn first",
                     networkmanager_openvpn_user));
-  }
-  auto& users = settings.transport_users;
-  if (std::find(users.begin(), users.end(), entry->pw_uid) == users.end()) {
-    users.push_back(entry->pw_uid);
   }
   return done();
 }

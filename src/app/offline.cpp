@@ -261,7 +261,7 @@ Result<Status> status_offline(const Paths& paths) {
     [[maybe_unused]] const auto effects =
         decide::step(world, SwitchedOffAtBoot{state ? *state : std::nullopt}, wall_clock());
   } else {
-    world.enabled = observation->present || !state || (*state && (*state)->enabled);
+    world.enabled = observation->present || asks_for_lock(state);
   }
   if (!state) {
     world.state_error = state.error().message();

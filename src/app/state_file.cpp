@@ -47,6 +47,10 @@ Result<std::optional<model::SavedState>> load_state(const Paths& paths) {
   return std::optional<model::SavedState>{std::move(*state)};
 }
 
+bool asks_for_lock(const Result<std::optional<model::SavedState>>& state) {
+  return !state || (*state && (*state)->enabled);
+}
+
 Outcome save_state(const Paths& paths, const model::SavedState& state) {
   if (auto made = os::ensure_directory(paths.state_directory, 0700); !made) {
     return made;

@@ -53,10 +53,10 @@ std::optional<Bytes> behind_ip(Bytes packet, DnsPacket& out) {
 bool is_plausible(const IpAddress& address) {
   const auto& b = address.bytes;
   if (address.family == Family::ipv4) {
-    return b[0] != 0 && b[0] != 127 && b[0] < 224 && !(b[0] == 169 && b[1] == 254);
+    return b[0] != 0 && b[0] != 127 && b[0] < 224 && !is_link_local(address);
   }
   const bool low = std::all_of(b.begin(), b.begin() + 8, [](std::uint8_t byte) { return byte == 0; });
-  return !low && b[0] != 0xff && !(b[0] == 0xfe && (b[1] & 0xc0U) == 0x80U);
+  return !low && b[0] != 0xff && !is_link_local(address);
 }
 
 struct Collector {

@@ -218,12 +218,6 @@ bool is_loopback(const IpAddress& address) {
                                           std::array<std::uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
 }
 
-bool is_link_local(const IpAddress& address) {
-  const auto& bytes = address.bytes;
-  return address.family == Family::ipv4 ? bytes[0] == 169 && bytes[1] == 254
-                                        : bytes[0] == 0xfe && (bytes[1] & 0xc0U) == 0x80;
-}
-
 /// Why `resolver` cannot be asked through the tunnel; empty: it can.
 std::string out_of_reach(const IpAddress& resolver, const World& world) {
   const auto& tunnel = *world.trusted;

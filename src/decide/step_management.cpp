@@ -20,10 +20,6 @@ LogLine warning(std::string text) {
   return {LogLine::Level::warning, std::move(text)};
 }
 
-bool is_link_local(const IpAddress& address) {
-  return address.family == Family::ipv6 && address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0U) == 0x80U;
-}
-
 /// Whether any link has an address of `family` that reaches beyond the link.
 bool is_on_a_link(const World& world, Family family) {
   return std::any_of(world.links.begin(), world.links.end(), [&](const auto& entry) {

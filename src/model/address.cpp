@@ -101,6 +101,12 @@ Result<InterfaceAddress> parse_interface_address(std::string_view text) {
   return InterfaceAddress{slashed->address, slashed->length};
 }
 
+bool is_link_local(const IpAddress& address) {
+  const auto& bytes = address.bytes;
+  return address.family == Family::ipv4 ? bytes[0] == 169 && bytes[1] == 254
+                                        : bytes[0] == 0xfe && (bytes[1] & 0xc0U) == 0x80U;
+}
+
 Result<Port> parse_port(std::string_view text) {
   const auto number = parse_number(text, 65535);
   if (!number || *number == 0) {

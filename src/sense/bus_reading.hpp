@@ -11,6 +11,9 @@
 
 namespace killswitch::sense {
 
+inline constexpr const char* networkmanager_name = "org.freedesktop.NetworkManager";  ///< its interface as well
+inline constexpr const char* networkmanager_path = "/org/freedesktop/NetworkManager";
+
 /// How long an answer is waited for.
 inline constexpr std::chrono::milliseconds bus_patience{2000};
 

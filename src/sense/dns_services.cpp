@@ -15,8 +15,6 @@ using model::IfIndex;
 using model::NetworkManagerDns;
 using model::ResolvedLink;
 
-constexpr const char* networkmanager = "org.freedesktop.NetworkManager";
-constexpr const char* networkmanager_path = "/org/freedesktop/NetworkManager";
 constexpr const char* dns_manager = "org.freedesktop.NetworkManager.DnsManager";
 constexpr const char* dns_manager_path = "/org/freedesktop/NetworkManager/DnsManager";
 constexpr const char* resolved = "org.freedesktop.resolve1";
@@ -110,10 +108,10 @@ DnsServices::DnsServices(Bus& bus, const std::function<void()>& changed, const s
       subscriptions_.push_back(std::move(*subscription));
     }
   };
-  for (const char* service : {networkmanager, resolved}) {
+  for (const char* service : {networkmanager_name, resolved}) {
     keep(bus_.watch_name(service, [restarted](const std::string&) { restarted(); }));
   }
-  for (const auto& [service, path, interface] : {std::tuple{networkmanager, dns_manager_path, dns_manager},
+  for (const auto& [service, path, interface] : {std::tuple{networkmanager_name, dns_manager_path, dns_manager},
                                                  std::tuple{resolved, resolved_path, resolved_manager}}) {
     keep(bus_.subscribe({.sender = service,
                          .path = path,
@@ -123,11 +121,11 @@ DnsServices::DnsServices(Bus& bus, const std::function<void()>& changed, const s
                         [changed](const BusNotice&) { changed(); }));
   }
   // NetworkManager's own object says much that has nothing to do with names.
-  keep(bus_.subscribe({.sender = networkmanager,
+  keep(bus_.subscribe({.sender = networkmanager_name,
                        .path = networkmanager_path,
                        .interface = properties,
                        .member = "PropertiesChanged",
-                       .first_argument = networkmanager,
+                       .first_argument = networkmanager_name,
                        .signature = "sa{sv}"},
                       [changed](const BusNotice& notice) {
                         if (find(notice.arguments.at(1), "GlobalDnsConfiguration") != nullptr) {
@@ -166,11 +164,11 @@ void DnsServices::ask_networkmanager(const std::shared_ptr<Questions>& questions
     }
   };
   auto& manager = questions->manager;  // lives as long as the questions, which the callbacks hold
-  ask_for(get_property(networkmanager, dns_manager_path, dns_manager, "Mode"),
+  ask_for(get_property(networkmanager_name, dns_manager_path, dns_manager, "Mode"),
           [&manager](const BusValue& value) { manager.mode = text_of(&value); });
-  ask_for(get_property(networkmanager, dns_manager_path, dns_manager, "RcManager"),
+  ask_for(get_property(networkmanager_name, dns_manager_path, dns_manager, "RcManager"),
           [&manager](const BusValue& value) { manager.rc_manager = text_of(&value); });
-  ask_for(get_property(networkmanager, networkmanager_path, networkmanager, "GlobalDnsConfiguration"),
+  ask_for(get_property(networkmanager_name, networkmanager_path, networkmanager_name, "GlobalDnsConfiguration"),
           [&manager](const BusValue& value) { manager.global = global_of(value); });
 }
 

@@ -29,10 +29,6 @@ constexpr int neighbour_rounds = 12;
 constexpr useconds_t neighbour_pause = 50'000;
 constexpr codec::MacAddress everybody{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
-bool is_link_local(const IpAddress& address) {
-  return address.family == Family::ipv6 && address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0U) == 0x80;
-}
-
 ifreq request_for(const model::Link& link) {
   ifreq request{};
   const auto size = std::min(link.name.size(), sizeof request.ifr_name - 1);

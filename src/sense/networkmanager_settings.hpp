@@ -9,8 +9,6 @@
 
 namespace killswitch::sense {
 
-inline constexpr const char* networkmanager_name = "org.freedesktop.NetworkManager";
-inline constexpr const char* networkmanager_path = "/org/freedesktop/NetworkManager";
 inline constexpr const char* nm_settings_path = "/org/freedesktop/NetworkManager/Settings";
 inline constexpr const char* nm_settings = "org.freedesktop.NetworkManager.Settings";
 inline constexpr const char* nm_settings_connection = "org.freedesktop.NetworkManager.Settings.Connection";

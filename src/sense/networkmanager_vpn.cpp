@@ -39,10 +39,6 @@ bool is_object(const std::string& path) {
   return path.size() > 1;
 }
 
-bool is_link_local(const IpAddress& address) {
-  return address.family == Family::ipv6 && address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0U) == 0x80U;
-}
-
 /// The address behind `key` of an a{sv}.
 std::optional<IpAddress> address_behind(const BusValue& entry, const char* key) {
   auto address = model::parse_ip_address(text_of(find(entry, key)));
@@ -60,7 +56,7 @@ void take_config(VpnDevice& device, const BusValue& config) {
   for (const auto& entry : elements_of(find(config, "AddressData"))) {
     const auto address = address_behind(entry, "address");
     const auto length = number_of(find(entry, "prefix"));
-    if (address && !is_link_local(*address) && length <= 8 * address->size()) {
+    if (address && !model::is_link_local(*address) && length <= 8 * address->size()) {
       device.addresses.push_back({*address, static_cast<std::uint8_t>(length)});
     }
   }
@@ -262,7 +258,12 @@ struct NetworkManagerSensor::Round : std::enable_shared_from_this<Round> {
 NetworkManagerSensor::NetworkManagerSensor(EventLoop& loop, std::function<void(model::Event)> report)
     : loop_{loop}, report_{std::move(report)} {}
 
+NetworkManagerSensor::~NetworkManagerSensor() {
+  forget_round();
+}
+
 void NetworkManagerSensor::use_bus(Bus* bus) {
+  bus_known_ = true;
   bus_ = bus;
   forget_round();  // its answers may never come
   subscriptions_.clear();
@@ -277,7 +278,9 @@ void NetworkManagerSensor::watch(std::vector<std::string> uuids) {
     return;
   }
   uuids_ = std::move(uuids);
-  use_bus(bus_);
+  if (bus_known_) {
+    use_bus(bus_);
+  }
 }
 
 void NetworkManagerSensor::listen() {
@@ -304,6 +307,9 @@ void NetworkManagerSensor::listen() {
 
 void NetworkManagerSensor::look() {
   retry_ = {};
+  if (!bus_known_) {
+    return;
+  }
   if (bus_ == nullptr || uuids_.empty()) {
     report_(model::NetworkManagerFound{});
     return;

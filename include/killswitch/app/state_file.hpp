@@ -13,6 +13,10 @@ namespace killswitch::app {
 /// lost although the kill switch was enabled.
 [[nodiscard]] Result<std::optional<model::SavedState>> load_state(const Paths& paths);
 
+/// Whether a lock is asked for: a state file that cannot be read means enabled.
+/// @param state what load_state said
+[[nodiscard]] bool asks_for_lock(const Result<std::optional<model::SavedState>>& state);
+
 /// Replaces the file atomically, mode 0600, and keeps the witness beside the settings in step with it.
 [[nodiscard]] Outcome save_state(const Paths& paths, const model::SavedState& state);
 

@@ -67,6 +67,9 @@ inline constexpr IfIndex loopback_ifindex{1};
 
 [[nodiscard]] IpAddress make_ip_address(Family family, std::span<const std::uint8_t> octets);
 
+/// 169.254.0.0/16 and fe80::/10. @source RFC 3927, RFC 4291
+[[nodiscard]] bool is_link_local(const IpAddress& address);
+
 [[nodiscard]] std::string to_string(const IpAddress& address);
 [[nodiscard]] std::string to_string(const Prefix& prefix);
 [[nodiscard]] std::string to_string(const InterfaceAddress& address);

@@ -18,7 +18,9 @@ namespace killswitch::sense {
 class NetworkManagerSensor {
 public:
   NetworkManagerSensor(os::EventLoop& loop, std::function<void(model::Event)> report);
+  ~NetworkManagerSensor();
 
+  /// Nothing is reported before the first call: what is not known yet ends no tunnel that was kept (G2).
   /// @param bus must outlive this object or the next call; nullptr: there is none
   void use_bus(os::Bus* bus);
   /// Looks at these connections from now on; nobody is asked while there are none.
@@ -39,6 +41,7 @@ private:
   os::EventLoop& loop_;
   std::function<void(model::Event)> report_;
   os::Bus* bus_{nullptr};
+  bool bus_known_{false};  ///< whether there is one has been said
   std::vector<std::string> uuids_;
   std::vector<os::BusSubscription> subscriptions_;
   std::shared_ptr<Round> round_;  ///< whose answers are being waited for

@@ -7,6 +7,7 @@ from pathlib import Path
 from lab import addresses as a
 from lab.desktop import RESOLV_CONF, VPN, VPN_UUID, Desktop
 from lab.names import Names
+from lab.traffic import Stream
 from lab.trial import Trial, case
 from lab.waiting import until
 
@@ -102,6 +103,12 @@ def nm_vpn_name(trial: Trial) -> None:
         daemon.wait_ready(times=2)
         trial.laptop.wait_state("protected")
     _expect_tunnel(trial)
+    with trial.no_leaks("the daemon is restarted, no storm"), Stream(trial.lab) as carried:
+        for number in range(trial.times(3, 50)):
+            daemon.kill()
+            daemon.wait_ready(times=number + 3)
+            trial.laptop.wait_state("protected")
+    trial.expect(not carried.result.lost, f"the tunnel carries every packet meanwhile ({carried.result})")
     _roam(trial, desktop)
     trial.say(names.expect(TUNNEL, "on the other network"))
     _change_remote(trial, desktop)

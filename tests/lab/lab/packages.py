@@ -1,5 +1,5 @@
-"""Programs that must not be installed on the machine itself, because they would take its firewall or resolv.conf over: their Debian
-packages are unpacked inside the laboratory, whose /usr and /etc are its own.
+"""Programs that must not be installed on the machine itself, because they would take its firewall or resolv.conf over:
+their Debian packages are unpacked inside the laboratory, whose /usr and /etc are its own.
 
 packaging/install-dependencies.sh --tests downloads them to `CACHE`.
 """
