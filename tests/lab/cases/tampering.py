@@ -108,10 +108,10 @@ def opens_others(trial: Trial, attack: Attack) -> None:
     window = trial.capture.window()
     trial.for_seconds(0.2)
     trial.capture.settle()
-    if window.leaks:
+    if window.leaked_probes:
         raise LabError(f"control, {attack.name}: the other lock does not even hold: {window.summary()}")
     attack.act(node)
-    until(f"control, {attack.name}: the other lock is open", lambda: window.leaks)
+    until(f"control, {attack.name}: the other lock is open", lambda: window.leaked_probes)
     attack.unlock(node)
     trial.say(f"control, {attack.name}: the other lock leaks")
 

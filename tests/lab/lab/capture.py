@@ -42,6 +42,11 @@ class Window:
         """How many frames should not have been there."""
         return sum(self.leaked.values())
 
+    @property
+    def leaked_probes(self) -> int:
+        """How many of them are probes: the kernel's own frames, which come when they like, are not counted."""
+        return sum(self.probes.values())
+
     def summary(self) -> str:
         """One line: what was there, by kind."""
         parts = [f"{count} {kind}" for kind, count in (self.allowed + self.leaked).most_common()]
