@@ -83,8 +83,10 @@ table inet filter {
 def withstands(trial: Trial, attack: Attack, times: int) -> None:
     """Nothing of the storm gets out while the attack is repeated; afterwards everything is as it was, and said so."""
     with trial.no_leaks(f"{attack.name}, {times} times"):
-        for _ in range(times):
+        for number in range(1, times + 1):
             attack.act(trial.laptop.node)
+            if number % 100 == 0:
+                trial.say(f"{attack.name}: {number} of {times}")
     truthful(trial)
 
 

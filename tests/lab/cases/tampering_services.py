@@ -24,13 +24,21 @@ def _run(command: str) -> Callable[[Node], object]:
 
 @case("tamper-ufw")
 def tamper_ufw(trial: Trial) -> None:
-    """ufw is enabled and reloaded under the storm; a lock in one of its own chains is gone each time."""
+    """ufw is reloaded, and disabled and enabled, under the storm; a lock in its chains is gone each time."""
     _install_ufw()
     node = trial.laptop.node
     node.run("ufw", "--force", "enable", seconds=_SLOW)
     drop = f"iptables -I ufw-before-output -o {a.LINK} -j DROP"
-    attack = Attack("ufw reload", _run("ufw reload"), _run(drop), lambda node: None)
-    run_attacks(trial, [attack], 1, 100)
+    attacks = [
+        Attack("ufw reload", _run("ufw reload"), _run(drop), lambda node: None),
+        Attack("ufw disable, enable", _off_and_on, _run(drop), lambda node: None),
+    ]
+    run_attacks(trial, attacks, 1, 1000)
+
+
+def _off_and_on(node: Node) -> None:
+    node.run("ufw", "disable", seconds=_SLOW)
+    node.run("ufw", "--force", "enable", seconds=_SLOW)
 
 
 def _install_ufw() -> None:
