@@ -236,6 +236,7 @@ void Daemon::reconcile() {
     watch_networkmanager();  // those of the settings that are in force now
   }
   announce();
+  answer_disabled();
 }
 
 void Daemon::enforce() {

@@ -7,10 +7,12 @@
 #include "killswitch/codec/state_json.hpp"
 #include "killswitch/codec/status_json.hpp"
 #include "killswitch/decide/describe.hpp"
+#include "killswitch/decide/dns_owner.hpp"
 #include "killswitch/decide/step.hpp"
 #include "killswitch/os/log.hpp"
 
 #include <fmt/format.h>
+#include <utility>
 
 namespace killswitch::app {
 namespace {
@@ -34,6 +36,7 @@ void Daemon::connect_bus() {
   auto bus = os::Bus::connect_system(loop_, [this](const Error& error) {
     os::log(os::LogLevel::warning, error.message());
     suspend_.reset();
+    waiting_for_names_.clear();
     manager_.reset();
     use_bus(nullptr);
     bus_.reset();
@@ -83,7 +86,7 @@ serve::Handlers Daemon::handlers() {
   serve::Handlers handlers;
   handlers.enable = [this](const serve::EnableCall& call) { return enable(call); };
   handlers.confirm = [this] { return confirm(); };
-  handlers.disable = [this] { return disable(); };
+  handlers.disable = [this](const serve::Answer& answer) { disable(answer); };
   handlers.status = [this] { return Result<std::string>{status_json()}; };
   handlers.resync = [this] { return resync(); };
   handlers.rules = [this] { return Result<std::string>{applied_ ? codec::render_nft_text(*applied_) : std::string{}}; };
@@ -178,17 +181,31 @@ Result<std::string> Daemon::confirm() {
   return status_json();
 }
 
-Result<std::string> Daemon::disable() {
+void Daemon::disable(const serve::Answer& answer) {
   post(DisableRequested{});
   reconcile();
   openvpn_->connect_to({});
   if (!world_.firewall_error.empty()) {
-    return failed("the machine is still locked: " + world_.firewall_error);
+    return answer(failed("the machine is still locked: " + world_.firewall_error));
   }
   if (!world_.state_error.empty()) {
-    return failed("the machine is open, but " + world_.state_error);
+    return answer(failed("the machine is open, but " + world_.state_error));
   }
-  return status_json();
+  waiting_for_names_.push_back(answer);
+  answer_disabled();
+}
+
+void Daemon::answer_disabled() {
+  if (waiting_for_names_.empty() || decide::gives_names_back(world_)) {
+    return;
+  }
+  const auto result = world_.enabled      ? failed("the kill switch was enabled again meanwhile")
+                      : world_.dns.engaged ? failed("the machine is open, but names are not all given back: " +
+                                                    world_.dns.error + ". It is tried again")
+                                           : Result<std::string>{status_json()};
+  for (const auto& answer : std::exchange(waiting_for_names_, {})) {
+    answer(result);
+  }
 }
 
 Result<std::string> Daemon::resync() {

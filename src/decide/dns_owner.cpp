@@ -197,6 +197,10 @@ std::optional<DnsSetup> wanted_dns(const World& world) {
   return setup;
 }
 
+bool gives_names_back(const World& world) {
+  return !world.enabled && world.dns.engaged && !world.dns.stalled;
+}
+
 bool is_dns_confirmed(const World& world) {
   const auto resolvers = judge_resolvers(world).accepted;
   if (resolvers.empty()) {

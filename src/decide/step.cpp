@@ -284,6 +284,7 @@ void disable(World& world, std::chrono::sys_seconds now, Effects& effects) {
     world.switched_off->state->enabled = false;
     world.switched_off->state->since = now;
   }
+  world.dns.stalled = false;  // names are given back at once, whatever was waited for
   world.learned.clear();
   world.asked_for.clear();
   world.names = {};

@@ -27,7 +27,7 @@ os::BusReply reply(const Result<std::string>& result) {
   return os::BusFailure{name, result.error().message()};
 }
 
-using Act = std::function<Result<std::string>(Caller)>;
+using Act = std::function<void(Caller, const Answer&)>;
 using WhichAction = std::function<Action()>;
 
 /// Lets requests in (G12): root at once, others when polkit has said so.
@@ -41,8 +41,9 @@ public:
     if (!uid) {
       return answer(os::BusFailure{access_denied, uid.error().message()});  // whom the bus does not vouch for
     }
+    const auto tell = [answer](const Result<std::string>& result) { answer(reply(result)); };
     if (*uid == 0) {
-      return answer(reply(act(Caller::root)));
+      return act(Caller::root, tell);
     }
     if (waiting_[*uid] >= most_waiting_of_a_user || all_waiting_ >= most_waiting) {
       return answer(os::BusFailure{too_many, "too many requests wait for an authentication already"});
@@ -51,7 +52,7 @@ public:
     ++all_waiting_;
     const auto action = which();
     ask_polkit(bus_, request.sender, action,
-               [gate = shared_from_this(), user = *uid, action, which, answer, act](const Outcome& allowed) {
+               [gate = shared_from_this(), user = *uid, action, which, answer, tell, act](const Outcome& allowed) {
                  --gate->waiting_[user];
                  --gate->all_waiting_;
                  if (!allowed) {
@@ -61,7 +62,7 @@ public:
                    return answer(
                        os::BusFailure{access_denied, "the kill switch was changed while you authenticated: ask again"});
                  }
-                 answer(reply(act(Caller::administrator)));
+                 act(Caller::administrator, tell);
                });
   }
 
@@ -94,10 +95,11 @@ Handler for_root(const char* name, std::function<Result<std::string>()> handler)
 }
 
 Handler for_administrators(const std::shared_ptr<Gate>& gate, Action action,
-                           std::function<Result<std::string>()> handler) {
+                           std::function<void(const Answer&)> handler) {
   return [gate, action, handler = std::move(handler)](const os::BusRequest& request, const os::BusAnswer& answer) {
     gate->admit(
-        request, answer, [action] { return action; }, [handler](Caller) { return handler(); });
+        request, answer, [action] { return action; },
+        [handler](Caller /*caller*/, const Answer& tell) { handler(tell); });
   };
 }
 
@@ -115,10 +117,10 @@ Handler enable_handler(const std::shared_ptr<Gate>& gate, const Summary* summary
       call.trial = std::chrono::seconds{std::get<std::uint32_t>(request.arguments.at(1).content)};
     }
     const auto which = [summary] { return summary->state == "disabled" ? Action::enable : Action::policy; };
-    gate->admit(request, answer, which, [handler, call](Caller caller) {
+    gate->admit(request, answer, which, [handler, call](Caller caller, const Answer& tell) {
       auto admitted = call;
       admitted.caller = caller;
-      return handler(admitted);
+      tell(handler(admitted));
     });
   };
 }
@@ -131,10 +133,11 @@ Result<Manager> Manager::start(os::Bus& bus, Handlers handlers, Summary summary)
   os::BusObject object{object_path, interface_name, {}, {}, {{"StatusChanged", "s", {"status_json"}}}};
   const auto gate = std::make_shared<Gate>(bus);
   const auto enable = enable_handler(gate, read, std::move(handlers.enable));
+  const auto confirm = [handler = std::move(handlers.confirm)](const Answer& tell) { tell(handler()); };
   object.methods = {
       {"Enable", "s", {"settings_json"}, "s", {"status_json"}, enable},
       {"EnableOnTrial", "su", {"settings_json", "seconds"}, "s", {"status_json"}, enable},
-      method("Confirm", "status_json", for_administrators(gate, Action::enable, std::move(handlers.confirm))),
+      method("Confirm", "status_json", for_administrators(gate, Action::enable, confirm)),
       method("Disable", "status_json", for_administrators(gate, Action::disable, std::move(handlers.disable))),
       method("GetStatus", "status_json", for_everyone(std::move(handlers.status))),
       method("Resync", "status_json", for_root("Resync", std::move(handlers.resync))),

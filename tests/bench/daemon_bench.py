@@ -14,12 +14,12 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent / "lab")]
 sys.dont_write_bytecode = True
 
+from figures import Figure, print_json, print_table, quantiles, timed  # noqa: E402
 from kernel_side import (  # noqa: E402
     LinkMaker,
     memory,
@@ -35,28 +35,7 @@ from lab.laptop import Laptop  # noqa: E402
 from lab.node import Node  # noqa: E402
 from lab.topology import Lab  # noqa: E402
 from lab.waiting import LabError, until  # noqa: E402
-from user_side import BusClient, ResolvConf, ScriptedOpenVpn  # noqa: E402
-
-
-@dataclass
-class Figure:
-    """One line of the table. A single value has no p99; a figure that is not aimed at anything has no target."""
-
-    name: str
-    unit: str
-    p50: float
-    p99: float | None = None
-    target: float | None = None
-
-    @property
-    def missed(self) -> bool:
-        """Whether there is a target, and it is not reached."""
-        return self.target is not None and self.p50 > self.target
-
-
-def _quantiles(name: str, unit: str, values: list[float], target: float | None = None) -> Figure:
-    values = sorted(values)
-    return Figure(name, unit, round(values[len(values) // 2], 1), round(values[len(values) * 99 // 100], 1), target)
+from user_side import BusClient, ScriptedOpenVpn  # noqa: E402
 
 
 class Bench:
@@ -86,7 +65,6 @@ class Bench:
         self._commits = watch_commits(self._laptop.node)
         before = memory(self._daemon.pid)
         self._measure_announcements()
-        self._measure_names()
         self._laptop.connect()
         self._measure_links()
         self._measure_status()
@@ -122,32 +100,8 @@ class Bench:
             up.append(until_in_force(openvpn.announce_up))
             down.append(until_in_force(openvpn.announce_down))
         openvpn.close()
-        self.figures.append(_quantiles("OpenVPN: tunnel up → in force", "µs", up))
-        self.figures.append(_quantiles("OpenVPN: tunnel down → in force", "µs", down))
-
-    def _measure_names(self) -> None:
-        """resolv.conf: right after OpenVPN is connected, and right again after another program's write."""
-        names = ResolvConf(a.TUNNEL_DNS)
-        openvpn = ScriptedOpenVpn(self._laptop.node)
-        connected, undone = [], []
-        for _ in range(min(self._rounds, 50)):
-            self._laptop.killswitch("disable")
-            until("resolv.conf is given back", lambda: not names.is_right())
-            self._laptop.enable()
-            until("the daemon listens to OpenVPN", lambda: self._laptop.status()["state"] == "connecting")
-            openvpn.announce_up()
-            connected.append(_timed(names.until_right))
-            openvpn.announce_down()
-        openvpn.announce_up()
-        until("names are confirmed", lambda: self._laptop.status()["state"] == "protected")
-        for _ in range(self._rounds):
-            time.sleep(0.02)  # fewer a second than the daemon's limit
-            names.overwrite(a.AP)
-            undone.append(_timed(names.until_right))
-        openvpn.announce_down()
-        openvpn.close()
-        self.figures.append(_quantiles("OpenVPN: connected → resolv.conf", "µs", connected, 10_000.0))
-        self.figures.append(_quantiles("foreign write → undone", "µs", undone, 5_000.0))
+        self.figures.append(quantiles("OpenVPN: tunnel up → in force", "µs", up))
+        self.figures.append(quantiles("OpenVPN: tunnel down → in force", "µs", down))
 
     def _measure_links(self) -> None:
         """A link comes, from the kernel's notification on; the request itself waits in another thread. Each has a name
@@ -167,17 +121,17 @@ class Bench:
                 done.result()
                 came.append((in_force - notified) * 1e6)
                 maker.remove(f"bench{number}")
-        self.figures.append(_quantiles("new link → in force", "µs", came))
+        self.figures.append(quantiles("new link → in force", "µs", came))
 
     def _measure_status(self) -> None:
         """The status as a program asks for it, and as a person does."""
         bus = BusClient()
-        asked = [_timed(bus.get_status) for _ in range(self._rounds)]
-        self.figures.append(_quantiles("D-Bus GetStatus", "µs", asked))
-        ran = [_timed(lambda: self._spawn([self._command, "status", "--json"])) for _ in range(self._rounds)]
-        self.figures.append(_quantiles("killswitch status, start to exit", "µs", ran))
-        nothing = [_timed(lambda: self._spawn(["/bin/true"])) for _ in range(self._rounds)]
-        self.figures.append(_quantiles("  for comparison: true(1)", "µs", nothing))
+        asked = [timed(bus.get_status) for _ in range(self._rounds)]
+        self.figures.append(quantiles("D-Bus GetStatus", "µs", asked))
+        ran = [timed(lambda: self._spawn([self._command, "status", "--json"])) for _ in range(self._rounds)]
+        self.figures.append(quantiles("killswitch status, start to exit", "µs", ran))
+        nothing = [timed(lambda: self._spawn(["/bin/true"])) for _ in range(self._rounds)]
+        self.figures.append(quantiles("  for comparison: true(1)", "µs", nothing))
 
     def _spawn(self, command: list[str]) -> None:
         silent = [(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
@@ -188,7 +142,7 @@ class Bench:
     def _measure_memory(self, before: dict[str, int]) -> None:
         """Memory after all that happened until now, against what it was before."""
         now = memory(self._daemon.pid)
-        events = 5 * self._rounds
+        events = 4 * self._rounds
         self.figures.append(Figure("memory when enabled", "KiB", before["resident"]))
         self.figures.append(Figure(f"memory after {events} events", "KiB", now["resident"], target=8192))
         for name in ("anonymous", "file_shared", "file_private", "proportional"):
@@ -207,25 +161,6 @@ class Bench:
         self.figures.append(Figure("processor while idle", "ms/s", busy * 1000 / self._idle_seconds))
 
 
-def _timed(action: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    action()
-    return (time.perf_counter() - began) * 1e6
-
-
-def _print_table(bench: Bench, rounds: int) -> None:
-    print(f"{'':36}{'p50':>10}{'p99':>10}  {'':5}{'target':>8}")
-    for figure in bench.figures:
-        p99 = "" if figure.p99 is None else f"{figure.p99:,.0f}"
-        target = "" if figure.target is None else f"≤ {figure.target:,.0f}"
-        value = f"{figure.p50:,.0f}" if figure.unit != "1/s" else f"{figure.p50:.2f}"
-        print(f"{figure.name:36}{value:>10}{p99:>10}  {figure.unit:5}{target:>8}{'  MISSED' if figure.missed else ''}")
-    largest = list(bench.memory_by_file.items())[:8]
-    print(f"\nresident by mapping, KiB: {', '.join(f'{name} {size:,}' for name, size in largest)}")
-    load = os.getloadavg()[0]
-    print(f"{rounds} rounds each; a single value stands below p50; {os.cpu_count()} processors, load {load:.1f}")
-
-
 def _inside(arguments: argparse.Namespace) -> int:
     try:
         bench = Bench(arguments.bin_dir.resolve(), arguments.rounds, arguments.idle_seconds)
@@ -236,10 +171,10 @@ def _inside(arguments: argparse.Namespace) -> int:
         print(f"daemon_bench: {error}", file=sys.stderr)
         return 1
     if arguments.json:
-        figures = [asdict(figure) | {"missed": figure.missed} for figure in bench.figures]
-        print(json.dumps({"version": 1, "rounds": arguments.rounds, "figures": figures, "kib": bench.memory_by_file}))
+        print_json(bench.figures, arguments.rounds, kib=bench.memory_by_file)
     else:
-        _print_table(bench, arguments.rounds)
+        largest = ", ".join(f"{name} {size:,}" for name, size in list(bench.memory_by_file.items())[:8])
+        print_table(bench.figures, arguments.rounds, f"resident by mapping, KiB: {largest}")
     return 0
 
 

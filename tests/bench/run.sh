@@ -1,7 +1,7 @@
 #!/bin/bash
-# Builds the release and measures it: the transactions alone, the daemon in the laboratory, and what a packet costs. For
-# a machine that has nothing else to do. --json prints one JSON object a line; --rounds N is how often (see --help of
-# daemon_bench.py and tunnel_bench.py).
+# Builds the release and measures it: the transactions alone, the daemon in the laboratory, who is asked for names, and
+# what a packet costs. For a machine that has nothing else to do. --json prints JSON, an object a line; --rounds N is how
+# often (see --help, which is that of all the benchmarks).
 set -euo pipefail
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -16,12 +16,15 @@ fi
 for option; do
 	case $option in
 	-h | --help)
-		for program in daemon_bench tunnel_bench; do python3 "$PROJECT/tests/bench/$program.py" --help; done
+		for program in daemon_bench names_bench tunnel_bench; do python3 "$PROJECT/tests/bench/$program.py" --help; done
 		exit
 		;;
 	esac
 done
 python3 "$PROJECT/tests/bench/daemon_bench.py" --bin-dir "$BUILD/bin" \
 	--firewall-bench "$BUILD/tests/bench/firewall_bench" "$@"
-[[ " $* " == *" --json "* ]] || echo
-python3 "$PROJECT/tests/bench/tunnel_bench.py" --bin-dir "$BUILD/bin" "$@"
+for program in names_bench "names_bench --owner networkmanager" tunnel_bench; do
+	[[ " $* " == *" --json "* ]] || echo
+	read -ra words <<<"$program"
+	python3 "$PROJECT/tests/bench/${words[0]}.py" "${words[@]:1}" --bin-dir "$BUILD/bin" "$@"
+done

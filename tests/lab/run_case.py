@@ -59,7 +59,8 @@ def _show_evidence(trial: Trial | None) -> None:
     """What is needed to understand a failure: the state of the laptop and the end of every log."""
     if trial is not None:
         commands = (("ip", "-brief", "address"), ("ip", "route"), ("ip", "-6", "route"), ("nft", "list", "ruleset"))
-        for command in commands:
+        status = (str(trial.laptop.binary("killswitch")), "status", "--json")
+        for command in (*commands, ("cat", "/etc/resolv.conf"), status):
             done = trial.laptop.node.attempt(*command)
             print(f"--- laptop: {' '.join(command)}", (done.stdout + done.stderr).rstrip(), sep="\n")
     for log in sorted((sandbox.STORAGE / "log").iterdir()):

@@ -205,7 +205,7 @@ void manager_main(Ready ready, const char* state = "blocked") {
            (call.caller == serve::Caller::root ? "" : " by an administrator");
   };
   handlers.confirm = [] { return Result<std::string>{std::string{"confirmed"}}; };
-  handlers.disable = [] { return Result<std::string>{std::string{"disabled"}}; };
+  handlers.disable = [](const serve::Answer& answer) { answer(std::string{"disabled"}); };
   handlers.status = [] { return Result<std::string>{std::string{R"({"state":"blocked"})"}}; };
   handlers.resync = [] { return Result<std::string>{std::string{R"({"state":"read anew"})"}}; };
   handlers.rules = [] { return Result<std::string>{std::string{"table inet killswitch {}"}}; };

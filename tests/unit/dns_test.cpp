@@ -293,18 +293,24 @@ TEST_CASE("The tunnel goes, and its resolver does not say where the server is: t
 
 TEST_CASE("Disable gives back; what cannot be given back yet is tried again", "[dns]") {
   auto world = laptop_protected();
+  CHECK_FALSE(decide::gives_names_back(world));
+  world.dns.stalled = GENERATE(false, true);  // what was tried before and did not work is not waited for
   CHECK(only<RestoreDns>(run(world, DisableRequested{})) != nullptr);
   CHECK_FALSE(world.dns.setup);
+  CHECK(decide::gives_names_back(world));
   CHECK(only<RestoreDns>(run(world, DnsFound{plain_resolv_conf("192.168.43.1")})) == nullptr);  // it is on its way
   SECTION("done") {
     run(world, DnsRestored{});
     CHECK_FALSE(world.dns.engaged);
+    CHECK_FALSE(decide::gives_names_back(world));
     CHECK(only<RestoreDns>(run(world, DnsRetryDue{})) == nullptr);
   }
   SECTION("not done") {
     CHECK(only<RestoreDns>(run(world, DnsRestored{"systemd-resolved is not running"})) == nullptr);
     CHECK(world.dns.engaged);
+    CHECK_FALSE(decide::gives_names_back(world));  // nobody waits for it until it is tried again
     CHECK(only<RestoreDns>(run(world, DnsRetryDue{})) != nullptr);
+    CHECK(decide::gives_names_back(world));
   }
   SECTION("enabled again meanwhile") {
     run(world, LinkRemoved{tunnel});

@@ -99,7 +99,9 @@ private:
   /// Writes down what enabling will leave in the state file, before anything is enforced.
   [[nodiscard]] Outcome save_ahead(const model::EnableRequested& request);
   [[nodiscard]] Result<std::string> confirm();
-  [[nodiscard]] Result<std::string> disable();
+  void disable(const serve::Answer& answer);
+  /// Answers those who wait for it, once names are given back or cannot be.
+  void answer_disabled();
   [[nodiscard]] Result<std::string> resync();
   [[nodiscard]] std::string status_json();
   void announce();
@@ -146,6 +148,7 @@ private:
   int bus_attempts_{0};  ///< since there was a bus
   os::EventSource names_retry_;
   std::string bus_problem_;  ///< said in the journal already
+  std::vector<serve::Answer> waiting_for_names_;  ///< asked to disable
 };
 
 }  // namespace killswitch::app

@@ -27,6 +27,9 @@ struct DnsPlan {
 /// What is wanted now; nothing: there is no tunnel, or no resolver is known in it.
 [[nodiscard]] std::optional<model::DnsSetup> wanted_dns(const model::World& world);
 
+/// The machine is open, and what was changed for names is being given back: neither done nor given up for now.
+[[nodiscard]] bool gives_names_back(const model::World& world);
+
 /// Names are asked for in the tunnel only, or the tunnel has no resolver that there could be a setup of (G13).
 [[nodiscard]] bool is_dns_confirmed(const model::World& world);
 

@@ -34,11 +34,14 @@ struct EnableCall {
   Caller caller{Caller::administrator};
 };
 
+/// Takes what a handler returns. Called once, at once or later.
+using Answer = std::function<void(const Result<std::string>&)>;
+
 /// All of them return the status as JSON. An error of std::errc::invalid_argument is told as InvalidArgument.
 struct Handlers {
   std::function<Result<std::string>(const EnableCall& call)> enable;
   std::function<Result<std::string>()> confirm;
-  std::function<Result<std::string>()> disable;
+  std::function<void(const Answer& answer)> disable;  ///< answers when names are given back as well
   std::function<Result<std::string>()> status;
   std::function<Result<std::string>()> resync;  ///< everything outside may have changed
   std::function<Result<std::string>()> rules;   ///< nft(8) text of what the kernel is to hold

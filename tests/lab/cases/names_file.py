@@ -134,7 +134,7 @@ def _one_form(trial: Trial, names: Names, form: str, content: bytes) -> None:
     trial.laptop.wait_state("blocked", "connecting")
     trial.expect(tunnel_named(), f"{form}: tunnel down, names stay as they were")
     trial.laptop.killswitch("disable")
-    until(f"{form}: resolv.conf is what it was, byte for byte", lambda: Found.now() == original)
+    trial.expect(Found.now() == original, f"{form}: resolv.conf is what it was, byte for byte, when disable returns")
     trial.expect(not Path("/var/lib/killswitch/dns.json").exists(), f"{form}: given back byte for byte, no journal left")
     trial.say(names.expect(ACCESS_POINT, f"{form}, disabled", times=1))
 
