@@ -229,12 +229,13 @@ void Dns::restore() {
       problems_.push_back(outcome.error().message());
     }
   }
-  give_back_networkmanager();
+  // NetworkManager last: it knows the present lease, and tells systemd-resolved of it.
+  give_back_resolved();
 }
 
 void Dns::give_back_networkmanager() {
   if (!journal_->networkmanager) {
-    give_back_resolved();
+    finish_restore();
     return;
   }
   call_all(bus_, networkmanager_calls(*journal_->networkmanager), Refusals::matter, [this](const Outcome& outcome) {
@@ -251,14 +252,14 @@ void Dns::give_back_networkmanager() {
         problems_.push_back(cleaned.error().message());
       }
     }
-    give_back_resolved();
+    finish_restore();
   });
 }
 
 void Dns::give_back_resolved() {
   const auto& told = journal_->setup.backends;
   if (std::find(told.begin(), told.end(), DnsBackend::resolved) == told.end() && journal_->resolved.empty()) {
-    finish_restore();
+    give_back_networkmanager();
     return;
   }
   call_all(bus_, resolved_restore_calls(*journal_), Refusals::are_passed_over, [this](const Outcome& outcome) {
@@ -268,7 +269,7 @@ void Dns::give_back_resolved() {
     if (!outcome && !journal_->resolved.empty()) {
       problems_.push_back(outcome.error().message());
     }
-    finish_restore();
+    give_back_networkmanager();
   });
 }
 
