@@ -313,12 +313,6 @@ Outcome restore_dns(const DnsPlaces& places, os::Bus* bus) {
   if (journal->file_replaced && journal->resolv_conf) {
     note(restore_resolv_conf(places, *journal->resolv_conf, true));
   }
-  if (journal->networkmanager && !call(networkmanager_calls(*journal->networkmanager), Refusals::matter)) {
-    note(clean_networkmanager_state(places));
-    if (journal->resolv_conf && !journal->file_replaced) {
-      note(restore_resolv_conf(places, *journal->resolv_conf, false));
-    }
-  }
   const auto& told = journal->setup.backends;
   if (std::find(told.begin(), told.end(), DnsBackend::resolved) != told.end() || !journal->resolved.empty()) {
     const auto outcome = call(resolved_restore_calls(*journal), Refusals::are_passed_over);
@@ -326,6 +320,12 @@ Outcome restore_dns(const DnsPlaces& places, os::Bus* bus) {
     if (!outcome && outcome.error().code != os::BusError::service_unknown &&
         outcome.error().code != os::BusError::unreachable) {
       note(outcome);
+    }
+  }
+  if (journal->networkmanager && !call(networkmanager_calls(*journal->networkmanager), Refusals::matter)) {
+    note(clean_networkmanager_state(places));
+    if (journal->resolv_conf && !journal->file_replaced) {
+      note(restore_resolv_conf(places, *journal->resolv_conf, false));
     }
   }
   if (problems.empty()) {
