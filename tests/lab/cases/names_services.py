@@ -138,11 +138,19 @@ def names_resolved(trial: Trial) -> None:
     names.wait(ACCESS_POINT, "control, no kill switch")
     connect(trial, names, "resolved")
     through(trial, names, "a hostile lease", lambda: _hostile_lease(trial, desktop))
+    through(trial, names, "a resolver for the link from another program", lambda: _tell_resolved(desktop))
     through(trial, names, "systemd-resolved restarted", lambda: _restart_resolved(desktop))
     through(trial, names, "NetworkManager killed", lambda: _restart(desktop, signal.SIGKILL))
     trial.lab.serve_addresses()  # what systemd-resolved writes depends on the lease
     desktop.renew()
     disable(trial, names, original)
+
+
+def _tell_resolved(desktop: Desktop) -> None:
+    """Heard of by nothing but systemd-resolved's own signal, which comes from a user that is not root."""
+    desktop.tell_resolved(a.AP, "com")
+    octets = a.AP.replace(".", " ")
+    until("what the link was given is gone again", lambda: octets not in desktop.resolved_servers())
 
 
 def _restart_resolved(desktop: Desktop) -> None:

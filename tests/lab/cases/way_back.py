@@ -211,6 +211,13 @@ def switched_off(trial: Trial) -> None:
     trial.every_probe_refused("booted without it")
 
 
+_FORGED_SIGNAL = (
+    *("busctl", "emit", "--destination=org.killswitch1", "/org/freedesktop/login1"),
+    *("org.freedesktop.login1.Manager", "PrepareForSleep", "b", "false"),
+)
+"""Addressed to the kill switch alone, a signal passes by its rule that names the sender."""
+
+
 @case("not-permitted")
 def not_permitted(trial: Trial) -> None:
     """Who is not root and not let in by polkit reads the status and changes nothing."""
@@ -230,4 +237,9 @@ def not_permitted(trial: Trial) -> None:
         trial.expect(done.returncode == 4, f"nobody: killswitch {' '.join(command)}: exit status 4")
         trial.expect("root" in done.stderr, "it says who may")
     trial.expect(trial.laptop.node.attempt(*nobody, "status").returncode == 0, "nobody: killswitch status: exit status 0")
+    monitor = trial.laptop.node.start("bus-monitor", ["busctl", "monitor"])
+    monitor.wait_for("Monitoring bus message stream")
+    trial.laptop.node.run(*nobody[:-1], *_FORGED_SIGNAL)
+    monitor.wait_for("Rejected send message")
+    trial.say("nobody passes for another service with a signal of its own")
     trial.every_probe_refused("after all that")

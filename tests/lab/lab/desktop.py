@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -200,6 +201,19 @@ class Desktop:
     def ask_resolved(self, name: str) -> None:
         """A program asks systemd-resolved itself, as nss-resolve does, whatever resolv.conf says."""
         self._resolved_call("call", "ResolveHostname", "isit", "0", name, "2", "0")
+
+    def tell_resolved(self, server: str, domain: str) -> None:
+        """Another program gives the link a resolver and a search domain, in NetworkManager's order."""
+        with self._node.entered():
+            index = str(socket.if_nametoindex(a.LINK))
+        self._node.run("busctl", "call", *_RESOLVED, "SetLinkDomains", "ia(sb)", index, "1", domain, "false")
+        octets = socket.inet_aton(server)
+        address = (str(socket.AF_INET), str(len(octets)), *map(str, octets))
+        self._node.run("busctl", "call", *_RESOLVED, "SetLinkDNS", "ia(iay)", index, "1", *address)
+
+    def resolved_servers(self) -> str:
+        """All resolvers that systemd-resolved knows, as busctl prints them."""
+        return self._resolved_call("get-property", "DNS").stdout
 
     def _resolved_call(self, verb: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return self._node.attempt("busctl", "--timeout=3", verb, *_RESOLVED, *arguments)
