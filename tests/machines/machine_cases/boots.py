@@ -2,7 +2,7 @@
 
 from lab.waiting import LabError, until
 from nspawn.machine import Machine
-from nspawn.trial import SERVER, Trial, case
+from nspawn.trial import SERVER, WAYS, Trial, case
 
 _LIBEXEC = "usr/libexec/killswitch/killswitch-lock"
 _DAEMON = "usr/sbin/killswitchd"
@@ -55,6 +55,28 @@ def _check_units(trial: Trial, machine: Machine) -> None:
     entered = [int(machine.show(unit, "ActiveEnterTimestampMonotonic")) for unit in ("killswitch-lock", "killswitchd")]
     network = int(machine.show("systemd-networkd", "ExecMainStartTimestampMonotonic"))
     trial.expect(max(entered) < network, "the lock and the daemon are there before systemd-networkd starts")
+
+
+@case("trial-boot")
+def trial_boot(trial: Trial) -> None:
+    """A lock on trial is there again after a reboot, and reverts when its time is over."""
+    machine = trial.machine()
+    machine.boot()
+    machine.wait_address()
+    machine.run("killswitch", "enable", "--try", "40s", "--server", SERVER)
+    with trial.no_leaks("on trial, powered off and booted"):
+        machine.power_off()
+        machine.boot()
+        machine.wait_state("blocked", "connecting")
+        machine.wait_address()
+        status = machine.status()
+        trial.expect(status["boot_lock"], "it was locked before the network")
+        trial.expect(status["trial"], f"it is still on trial ({status['trial']})")
+    window = trial.wire.window()
+    machine.wait_state("disabled")
+    until("reverted: everything is seen on the wire again", lambda: set(window.probes) >= WAYS, 30)
+    trial.say("nobody confirmed: the machine is open again")
+    machine.power_off()
 
 
 @case("broken-boot")

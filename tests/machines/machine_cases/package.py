@@ -37,6 +37,7 @@ def package(trial: Trial) -> None:
     with trial.no_leaks("enabled, OpenVPN started by its unit"):
         _connect(trial, machine)
         _ask_password(trial, machine)
+        _hook(trial, machine)
     _upgrade(trial, machine)
     _remove(trial, machine, before)
     machine.power_off()
@@ -91,6 +92,16 @@ def _ask_password(trial: Trial, machine: Machine) -> None:
     machine.run("systemctl", "stop", "openvpn-client@asks")
     machine.wait_state("protected")
     trial.say("a profile that wants a password gets its question asked by systemd-ask-password")
+
+
+def _hook(trial: Trial, machine: Machine) -> None:
+    """What NetworkManager calls before it uses a link starts the daemon, and returns when the lock was seen."""
+    machine.run("systemctl", "stop", "killswitchd")
+    machine.run("killswitch", "hook", "networkmanager", "host0", "pre-up")
+    trial.expect(machine.show("killswitchd", "ActiveState") == "active", "the hook has started the daemon")
+    trial.expect(machine.status()["enforced"], "and the lock was verified")
+    machine.run("systemctl", "restart", "openvpn-client@lab")  # it ended when the daemon was stopped
+    machine.wait_state("protected")
 
 
 def _upgrade(trial: Trial, machine: Machine) -> None:
