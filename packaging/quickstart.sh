@@ -66,6 +66,9 @@ install_and_enable() {
 	systemctl daemon-reload
 	systemctl reload dbus 2>/dev/null || systemctl reload dbus-broker 2>/dev/null ||
 		fail "the system bus did not read its new policy: sudo systemctl reload dbus, then sudo killswitch enable --config $profile"
+	if systemctl --quiet is-active NetworkManager; then
+		nmcli general reload conf || fail "NetworkManager did not read its configuration anew: sudo nmcli general reload conf"
+	fi
 	systemctl enable --now killswitchd killswitch-lock ||
 		fail "the service did not start: journalctl -u killswitchd says why. The network is as it was before."
 	killswitch enable --config "$profile" ||
