@@ -23,11 +23,10 @@ constexpr unsigned changes_in_window = 100;
 constexpr auto pause = 100ms;
 
 struct Series {
-  os::Bus* bus;
-  std::vector<os::BusCall> calls;
-  std::size_t next{0};
   Refusals refusals;
   Told told;
+  std::size_t open{0};
+  Outcome outcome{done()};
 };
 
 bool is_passed_over(const Error& error, Refusals refusals) {
@@ -43,21 +42,12 @@ bool may_pass(const Error& error) {
          error.code == os::BusError::unreachable;
 }
 
-void go_on(const std::shared_ptr<Series>& series) {
-  if (series->next == series->calls.size()) {
-    series->told(done());
-    return;
+void close(Series& series, const Outcome& outcome) {
+  if (series.outcome && !outcome) {
+    series.outcome = outcome;
   }
-  const auto& call = series->calls[series->next++];
-  auto sent = series->bus->call_async(call, [series](const Result<os::BusValues>& answer) {
-    if (answer || is_passed_over(answer.error(), series->refusals)) {
-      go_on(series);
-    } else {
-      series->told(fail(answer.error()));
-    }
-  });
-  if (!sent) {
-    series->told(sent);
+  if (--series.open == 0) {
+    series.told(series.outcome);
   }
 }
 
@@ -100,12 +90,22 @@ DnsJournal journal_of(DnsJournal journal, const DnsSetup& setup, const model::Dn
 
 }  // namespace
 
-void call_all(os::Bus* bus, std::vector<os::BusCall> calls, Refusals refusals, Told told) {
+void call_all(os::Bus* bus, const std::vector<os::BusCall>& calls, Refusals refusals, Told told) {
   if (bus == nullptr) {
     told(fail(Error{make_error_code(os::BusError::unreachable), "D-Bus"}));
     return;
   }
-  go_on(std::make_shared<Series>(Series{bus, std::move(calls), 0, refusals, std::move(told)}));
+  const auto series = std::make_shared<Series>(Series{refusals, std::move(told), calls.size() + 1});
+  for (const auto& call : calls) {
+    auto sent = bus->call_async(call, [series](const Result<os::BusValues>& answer) {
+      const bool is_fine = answer || is_passed_over(answer.error(), series->refusals);
+      close(*series, is_fine ? Outcome{done()} : fail(answer.error()));
+    });
+    if (!sent) {
+      close(*series, sent);
+    }
+  }
+  close(*series, done());
 }
 
 struct Dns::Round {

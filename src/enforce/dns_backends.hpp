@@ -32,7 +32,7 @@ constexpr std::chrono::milliseconds dns_timeout{2000};
 /// A service that answers with an error has been asked for what is not there any more (a link): what is to be given
 /// back to nobody is given back.
 enum class Refusals { matter, are_passed_over };
-/// One after the other; ends at the first that fails.
-void call_all(os::Bus* bus, std::vector<os::BusCall> calls, Refusals refusals, Told told);
+/// All of them at once, in this order. Tells when the last is answered, with the first failure.
+void call_all(os::Bus* bus, const std::vector<os::BusCall>& calls, Refusals refusals, Told told);
 
 }  // namespace killswitch::enforce

@@ -7,17 +7,6 @@
 namespace killswitch::os {
 namespace {
 
-constexpr const char* bus_name = "org.freedesktop.DBus";
-
-BusCall owner_query(const std::string& name) {
-  return {.destination = bus_name,
-          .path = "/org/freedesktop/DBus",
-          .interface = bus_name,
-          .member = "GetNameOwner",
-          .arguments = {bus_string(name)},
-          .reply_signature = "s"};
-}
-
 /// sdbus-c++ cannot set NO_AUTO_START, but a unique name never starts anything.
 bool must_ask_for_owner(const BusCall& call) {
   return call.activation == Activation::refused && call.destination != bus_name && call.destination.front() != ':';
@@ -111,20 +100,8 @@ Result<BusValues> Bus::call(const BusCall& call) {
 }
 
 Outcome Bus::call_async(const BusCall& call, std::function<void(Result<BusValues>)> on_reply) {
-  if (!must_ask_for_owner(call)) {
-    return connection_->send(call, std::move(on_reply));
-  }
-  const auto forward = [connection = connection_.get(), call, on_reply](Result<BusValues> owner) {
-    if (!owner) {
-      return on_reply(fail(owner.error().within(words_for(call))));
-    }
-    BusCall addressed = call;
-    addressed.destination = std::get<std::string>(owner->at(0).content);
-    if (auto sent = connection->send(addressed, on_reply); !sent) {
-      on_reply(fail(sent.error()));
-    }
-  };
-  return connection_->send(owner_query(call.destination), forward);
+  return must_ask_for_owner(call) ? connection_->send_to_owner(call, std::move(on_reply))
+                                  : connection_->send(call, call.destination, std::move(on_reply));
 }
 
 Result<BusSubscription> Bus::subscribe(const BusMatch& match, std::function<void(const BusNotice&)> callback) {
@@ -132,15 +109,7 @@ Result<BusSubscription> Bus::subscribe(const BusMatch& match, std::function<void
 }
 
 Result<BusSubscription> Bus::watch_name(const std::string& name, std::function<void(const std::string&)> callback) {
-  return subscribe({.sender = bus_name,
-                    .path = "/org/freedesktop/DBus",
-                    .interface = bus_name,
-                    .member = "NameOwnerChanged",
-                    .first_argument = name,
-                    .signature = "sss"},
-                   [callback = std::move(callback)](const BusNotice& notice) {
-                     callback(std::get<std::string>(notice.arguments.at(2).content));
-                   });
+  return connection_->watch_name(name, std::move(callback));
 }
 
 Result<std::optional<std::string>> Bus::owner_of(const std::string& name) {

@@ -37,6 +37,15 @@ std::chrono::microseconds monotonic_now() {
 
 }  // namespace
 
+BusCall owner_query(const std::string& name) {
+  return {.destination = bus_name,
+          .path = "/org/freedesktop/DBus",
+          .interface = bus_name,
+          .member = "GetNameOwner",
+          .arguments = {bus_string(name)},
+          .reply_signature = "s"};
+}
+
 std::string words_for(const BusCall& call) {
   return fmt::format("D-Bus: call {} of {}", call.member, call.destination);
 }
@@ -181,10 +190,12 @@ void Bus::Connection::finish(std::uint64_t call) {
   }
 }
 
-Outcome Bus::Connection::send(const BusCall& call, std::function<void(Result<BusValues>)> on_reply) {
+Outcome Bus::Connection::send(const BusCall& call, const std::string& destination, Reply on_reply) {
   return attempt(words_for(call), [&]() -> Outcome {
-    auto proxy = compat::create_proxy(*connection_, call);
-    auto message = compat::create_call(*proxy, call);
+    BusCall addressed = call;
+    addressed.destination = destination;
+    auto proxy = compat::create_proxy(*connection_, addressed);
+    auto message = compat::create_call(*proxy, addressed);
     for (const BusValue& argument : call.arguments) {
       compat::encode(message, argument);
     }
@@ -207,6 +218,60 @@ Outcome Bus::Connection::send(const BusCall& call, std::function<void(Result<Bus
     calls_.emplace(id, std::move(proxy));
     return done();
   });
+}
+
+Outcome Bus::Connection::send_to_owner(const BusCall& call, Reply on_reply) {
+  const auto known = owners_.find(call.destination);
+  if (known == owners_.end() || known->second.empty()) {
+    return ask_owner(call, std::move(on_reply));
+  }
+  return send(call, known->second, [this, call, on_reply = std::move(on_reply)](Result<BusValues> answer) {
+    if (answer || answer.error().code != BusError::service_unknown) {
+      return on_reply(std::move(answer));
+    }
+    // It ended, and the word of it is still on its way, as may be that of the next one.
+    if (auto sent = ask_owner(call, on_reply); !sent) {
+      on_reply(fail(sent.error()));
+    }
+  });
+}
+
+Outcome Bus::Connection::ask_owner(const BusCall& call, Reply on_reply) {
+  const bool follows = follows_owner(call.destination);
+  return send(owner_query(call.destination), bus_name,
+              [this, call, follows, on_reply = std::move(on_reply)](const Result<BusValues>& owner) {
+                if (!owner) {
+                  return on_reply(fail(owner.error().within(words_for(call))));
+                }
+                const auto& unique_name = std::get<std::string>(owner->at(0).content);
+                if (follows) {
+                  owners_[call.destination] = unique_name;
+                }
+                if (auto sent = send(call, unique_name, on_reply); !sent) {
+                  on_reply(fail(sent.error()));
+                }
+              });
+}
+
+bool Bus::Connection::follows_owner(const std::string& name) {
+  if (owner_watches_.contains(name)) {
+    return true;
+  }
+  auto watch = watch_name(name, [this, name](const std::string& owner) { owners_[name] = owner; });
+  return watch && owner_watches_.emplace(name, std::move(*watch)).second;
+}
+
+Result<BusSubscription> Bus::Connection::watch_name(const std::string& name,
+                                                    std::function<void(const std::string&)> callback) {
+  return subscribe({.sender = bus_name,
+                    .path = "/org/freedesktop/DBus",
+                    .interface = bus_name,
+                    .member = "NameOwnerChanged",
+                    .first_argument = name,
+                    .signature = "sss"},
+                   [callback = std::move(callback)](const BusNotice& notice) {
+                     callback(std::get<std::string>(notice.arguments.at(2).content));
+                   });
 }
 
 Result<BusSubscription> Bus::Connection::subscribe(const BusMatch& match,

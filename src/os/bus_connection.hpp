@@ -22,6 +22,10 @@ inline Failure bus_failed(const sdbus::Error& error, const std::string& what) {
   return bus_fail(classify_bus_error(name), what + ": " + (error.getMessage().empty() ? name : error.getMessage()));
 }
 
+inline constexpr const char* bus_name = "org.freedesktop.DBus";
+
+/// Who has the name.
+[[nodiscard]] BusCall owner_query(const std::string& name);
 /// "D-Bus: call M of D"
 [[nodiscard]] std::string words_for(const BusCall& call);
 [[nodiscard]] std::uint64_t microseconds_of(std::chrono::milliseconds time);
@@ -54,8 +58,13 @@ public:
   void rearm();
   Outcome export_object(BusObject object);
   sdbus::IObject* find(const std::string& path, std::string& interface);
-  Outcome send(const BusCall& call, std::function<void(Result<BusValues>)> on_reply);
+  using Reply = std::function<void(Result<BusValues>)>;
+  /// @param destination name or unique name of who is called
+  Outcome send(const BusCall& call, const std::string& destination, Reply on_reply);
+  /// Calls whoever has the name at this moment, and starts nobody.
+  Outcome send_to_owner(const BusCall& call, Reply on_reply);
   Result<BusSubscription> subscribe(const BusMatch& match, std::function<void(const BusNotice&)> callback);
+  Result<BusSubscription> watch_name(const std::string& name, std::function<void(const std::string&)> callback);
 
 private:
   struct Export {
@@ -72,6 +81,8 @@ private:
   void handle(const BusMethod& method, sdbus::MethodCall call);
   void answer(std::uint64_t request, const BusReply& reply);
   void finish(std::uint64_t call);
+  Outcome ask_owner(const BusCall& call, Reply on_reply);
+  bool follows_owner(const std::string& name);
 
   EventLoop& loop_;
   LostCallback on_lost_;
@@ -93,6 +104,9 @@ private:
   EventSource readiness_;
   EventSource deadline_;
   std::shared_ptr<Alive> alive_{std::make_shared<Alive>(Alive{this})};
+  // Who has a name is asked once; after that the bus says so by itself.
+  std::map<std::string, std::string> owners_;
+  std::map<std::string, BusSubscription> owner_watches_;
 };
 
 }  // namespace killswitch::os

@@ -390,11 +390,36 @@ TEST_CASE("another user may read the status and nothing more") {
                  : !is(client->resync(os::Activation::refused, std::chrono::seconds{2}),
                        serve::ClientError::not_permitted)
                      ? 10
-                 : !bus->call(property("State"))                                ? 6
-                 : bus->call(set).has_value()                                   ? 7
-                 : bus->request_name(serve::bus_name).has_value()               ? 8
-                                                                                : 0;
+                 : !bus->call(property("State"))                  ? 6
+                 : bus->call(set).has_value()                     ? 7
+                 : bus->request_name(serve::bus_name).has_value() ? 8
+                                                                  : 0;
         }) == 0);
+}
+
+TEST_CASE("what a service tells everybody is heard, whoever it runs as") {
+  if (::geteuid() != 0) {
+    WARN("needs root");
+    return;
+  }
+  const PrivateBus private_bus;
+  Peer peer;
+  REQUIRE(peer.bus.request_name(serve::bus_name).has_value());
+  int heard = 0;
+  const auto subscription = peer.bus.subscribe(
+      {.sender = "org.example.Names", .path = "/org/example", .interface = "org.example.Names", .member = "Changed"},
+      [&](const os::BusNotice&) { ++heard; });
+  REQUIRE(subscription.has_value());
+  CHECK(as_user(65534, [] {
+          auto loop = os::EventLoop::create();
+          auto bus = os::Bus::connect_system(*loop, [](const Error&) {});
+          os::BusObject object{"/org/example", "org.example.Names", {}, {}, {{"Changed", "", {}}}};
+          return !bus->export_object(std::move(object))             ? 1
+                 : !bus->request_name("org.example.Names")          ? 2
+                 : !bus->emit_signal("/org/example", "Changed", {}) ? 3
+                                                                    : 0;
+        }) == 0);
+  CHECK(peer.reached([&] { return heard == 1; }));
 }
 
 TEST_CASE("whoever polkit lets may do just that") {
@@ -685,6 +710,29 @@ TEST_CASE("a name that comes and goes is watched") {
   CHECK(owners.size() == 2);
 }
 
+TEST_CASE("calls that nobody waits for go to whoever has the name now") {
+  const PrivateBus private_bus;
+  Peer peer;
+  const auto ask = [&] {
+    std::optional<Result<os::BusValues>> reply;
+    REQUIRE(peer.bus.call_async(property("State"), [&](Result<os::BusValues> given) { reply = given; }).has_value());
+    REQUIRE(peer.reached([&] { return reply.has_value(); }));
+    return *reply;
+  };
+  auto daemon = std::make_unique<Daemon>([](auto ready) { manager_main(ready); });
+  CHECK(ask().has_value());
+  CHECK(ask().has_value());
+  // Another one before this connection has looked at what it was told.
+  daemon.reset();
+  daemon = std::make_unique<Daemon>([](auto ready) { manager_main(ready); });
+  CHECK(ask().has_value());
+  daemon.reset();
+  CHECK(ask().error().code == os::BusError::service_unknown);
+  CHECK(ask().error().code == os::BusError::service_unknown);
+  daemon = std::make_unique<Daemon>([](auto ready) { manager_main(ready); });
+  CHECK(ask().has_value());
+}
+
 TEST_CASE("the command watches the status, also over a restart of the daemon") {
   const PrivateBus private_bus;
   auto daemon = std::make_unique<Daemon>([](auto ready) { manager_main(ready); });
@@ -786,8 +834,7 @@ TEST_CASE("the object describes itself as the introspection file does") {
   const std::string ours = live.substr(live.find("<interface name=\"org.killswitch1.Manager\">"));
   for (const char* member : {"<method name=\"Enable\">", "<method name=\"EnableOnTrial\">", "<method name=\"Confirm\">",
                              "<method name=\"Disable\">", "<method name=\"GetStatus\">", "<method name=\"GetRules\">",
-                             "<method name=\"Resync\">",
-                             "<signal name=\"StatusChanged\">"}) {
+                             "<method name=\"Resync\">", "<signal name=\"StatusChanged\">"}) {
     INFO(member);
     CHECK(count(*file, member) == 1);
     CHECK(count(ours, member) == 1);
