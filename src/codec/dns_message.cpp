@@ -71,7 +71,7 @@ struct Collector {
   }
 
   void take(ns_msg& message, const ns_rr& record) {
-    const Bytes data{ns_rr_rdata(record), ns_rr_rdlen(record)};
+    const Bytes data{ns_rr_rdata(record), static_cast<std::size_t>(ns_rr_rdlen(record))};
     if (ns_rr_class(record) != ns_c_in || lower(ns_rr_name(record)) != owner) {
       return;
     }
@@ -121,7 +121,7 @@ std::optional<DnsPacket> parse_dns_packet(Bytes packet) {
   out.identification = ns_msg_id(message);
   out.response = ns_msg_getflag(message, ns_f_qr) != 0;
   out.name = lower(ns_rr_name(record));
-  out.type = ns_rr_type(record);
+  out.type = record.type;
   if (!out.response || ns_msg_getflag(message, ns_f_rcode) != ns_r_noerror) {
     return out;
   }

@@ -155,6 +155,23 @@ bool needs_links_resolvers(const World& world) {
   return !world.trusted && world.links_known && somebody_asks && !names_in_question(world).empty();
 }
 
+/// Something else is wanted than before.
+void change_to(DnsWorld& dns, const DnsSetup& wanted, Effects& effects) {
+  const bool same_servers = dns.setup && dns.setup->servers == wanted.servers;
+  dns.was_confirmed = dns.was_confirmed && same_servers;
+  if (!same_servers || dns.setup->tunnel != wanted.tunnel) {
+    dns.failures = 0;
+  }
+  if (dns.setup && dns.setup->backends != wanted.backends) {
+    dns.reasons.clear();
+  }
+  dns.setup = wanted;
+  dns.stalled = false;
+  if (!dns_difference(*dns.facts, *dns.setup).empty() || dns.activity != Activity::idle || !dns.engaged) {
+    ask(dns, effects);
+  }
+}
+
 }  // namespace
 
 void renew_dns(World& world, std::chrono::sys_seconds now, Effects& effects) {
@@ -178,20 +195,7 @@ void renew_dns(World& world, std::chrono::sys_seconds now, Effects& effects) {
     wanted = wanted_dns(world);
   }
   if (dns.setup != wanted || dns.activity == Activity::restoring) {
-    const bool same_servers = dns.setup && dns.setup->servers == wanted->servers;
-    dns.was_confirmed = dns.was_confirmed && same_servers;
-    if (!same_servers || dns.setup->tunnel != wanted->tunnel) {
-      dns.failures = 0;
-    }
-    if (dns.setup && dns.setup->backends != wanted->backends) {
-      dns.reasons.clear();
-    }
-    dns.setup = wanted;
-    dns.stalled = false;
-    if (dns_difference(*dns.facts, *dns.setup).empty() && dns.activity == Activity::idle && dns.engaged) {
-      return;
-    }
-    ask(dns, effects);
+    change_to(dns, *wanted, effects);
     return;
   }
   if (dns.activity != Activity::idle) {

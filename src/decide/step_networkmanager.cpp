@@ -49,7 +49,7 @@ std::optional<TunnelReport> announced(const World& world) {
     }
     const auto& device = *said->device;
     if (auto server = server_of(world, enrolled, device)) {
-      return TunnelReport{device.interface, device.addresses,      std::move(server),
+      return TunnelReport{device.interface, device.addresses,      server,
                           device.resolvers, device.search_domains, TunnelSource::networkmanager};
     }
   }

@@ -284,6 +284,23 @@ void Dns::finish_restore() {
   report_(model::DnsRestored{join(problems_, "; ")});
 }
 
+namespace {
+
+/// As call_all, for a program that does nothing else meanwhile; ends at the first that fails.
+Outcome call_and_wait(os::Bus* bus, const std::vector<os::BusCall>& calls, Refusals refusals) {
+  if (bus == nullptr) {
+    return fail(Error{make_error_code(os::BusError::unreachable), "D-Bus"});
+  }
+  for (const auto& one : calls) {
+    if (const auto answer = bus->call(one); !answer && !is_passed_over(answer.error(), refusals)) {
+      return fail(answer.error());
+    }
+  }
+  return done();
+}
+
+}  // namespace
+
 Outcome restore_dns(const DnsPlaces& places, os::Bus* bus) {
   const auto text = os::read_file(places.journal);
   if (!text) {
@@ -299,30 +316,20 @@ Outcome restore_dns(const DnsPlaces& places, os::Bus* bus) {
       problems.push_back(outcome.error().message());
     }
   };
-  const auto call = [bus](const std::vector<os::BusCall>& calls, Refusals refusals) -> Outcome {
-    if (bus == nullptr) {
-      return fail(Error{make_error_code(os::BusError::unreachable), "D-Bus"});
-    }
-    for (const auto& one : calls) {
-      if (const auto answer = bus->call(one); !answer && !is_passed_over(answer.error(), refusals)) {
-        return fail(answer.error());
-      }
-    }
-    return done();
-  };
   if (journal->file_replaced && journal->resolv_conf) {
     note(restore_resolv_conf(places, *journal->resolv_conf, true));
   }
   const auto& told = journal->setup.backends;
   if (std::find(told.begin(), told.end(), DnsBackend::resolved) != told.end() || !journal->resolved.empty()) {
-    const auto outcome = call(resolved_restore_calls(*journal), Refusals::are_passed_over);
+    const auto outcome = call_and_wait(bus, resolved_restore_calls(*journal), Refusals::are_passed_over);
     // Without resolved there is nobody to give it back to, and what it kept of a link is renewed with the next lease.
     if (!outcome && outcome.error().code != os::BusError::service_unknown &&
         outcome.error().code != os::BusError::unreachable) {
       note(outcome);
     }
   }
-  if (journal->networkmanager && !call(networkmanager_calls(*journal->networkmanager), Refusals::matter)) {
+  if (journal->networkmanager &&
+      !call_and_wait(bus, networkmanager_calls(*journal->networkmanager), Refusals::matter)) {
     note(clean_networkmanager_state(places));
     if (journal->resolv_conf && !journal->file_replaced) {
       note(restore_resolv_conf(places, *journal->resolv_conf, false));

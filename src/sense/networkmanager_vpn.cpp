@@ -12,7 +12,6 @@ namespace {
 
 using namespace os;
 using namespace std::chrono_literals;
-using model::Family;
 using model::IpAddress;
 using model::VpnConnection;
 using model::VpnDevice;
@@ -107,7 +106,7 @@ struct NetworkManagerSensor::Round : std::enable_shared_from_this<Round> {
   Round(Bus& its_bus, NetworkManagerSensor& its_sensor) : bus{its_bus}, sensor{&its_sensor}, uuids{its_sensor.uuids_} {}
 
   /// @param take gets the first value of the answer; an object that has gone meanwhile answers nothing
-  void ask(const BusCall& call, std::function<void(const BusValue&)> take, std::function<void()> failed = {}) {
+  void ask(const BusCall& call, std::function<void(const BusValue&)> take, const std::function<void()>& failed = {}) {
     ++open;
     const auto sent = bus.call_async(
         call, [self = shared_from_this(), take = std::move(take), failed](const Result<BusValues>& answer) {
