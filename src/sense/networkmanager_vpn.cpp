@@ -224,16 +224,17 @@ struct NetworkManagerSensor::Round : std::enable_shared_from_this<Round> {
     const auto below = texts_of(find(active, "Devices"));
     ask(get_property(owner, networkmanager_path, networkmanager_name, "Devices"), [=, this](const BusValue& paths) {
       for (const auto& path : texts_of(inside(paths))) {
-        const bool is_below = std::find(below.begin(), below.end(), path) != below.end();
+        // Of a persistent connection whose link was lost meanwhile NetworkManager does not say any more which it is.
+        const bool may_be_below = below.empty() || std::find(below.begin(), below.end(), path) != below.end();
         ask(get_properties(owner, path, device_interface), [=, this](const BusValue& device) {
           const auto its4 = text_of(find(device, "Ip4Config"));
           const auto its6 = text_of(find(device, "Ip6Config"));
-          if (is_below) {
-            ask_for_config(its4, ip4_config, [this, uuid](const BusValue& c) { take_routes(device_of(uuid), c); });
-            ask_for_config(its6, ip6_config, [this, uuid](const BusValue& c) { take_routes(device_of(uuid), c); });
-          } else if ((is_object(config4) && its4 == config4) || (is_object(config6) && its6 == config6)) {
+          if ((is_object(config4) && its4 == config4) || (is_object(config6) && its6 == config6)) {
             device_of(uuid).path = path;
             device_of(uuid).interface = text_of(find(device, "Interface"));
+          } else if (may_be_below) {
+            ask_for_config(its4, ip4_config, [this, uuid](const BusValue& c) { take_routes(device_of(uuid), c); });
+            ask_for_config(its6, ip6_config, [this, uuid](const BusValue& c) { take_routes(device_of(uuid), c); });
           }
         });
       }

@@ -29,12 +29,14 @@ def _enrol(trial: Trial, *options: str) -> None:
     trial.laptop.wait_state("blocked")
 
 
-def _expect_tunnel(trial: Trial) -> None:
+def _expect_tunnel(trial: Trial, address: str = a.SERVER) -> str:
+    """@return its interface"""
     tunnel = trial.laptop.wait_state("protected")["tunnel"]
     assert isinstance(tunnel, dict)
     trial.expect(tunnel["source"] == "networkmanager", "NetworkManager's word makes the tunnel trusted")
     server = tunnel["server"]
-    trial.expect(server["address"] == a.SERVER, f"and it leads to the server that was pinned, {server}")
+    trial.expect(server["address"] == address, f"and it leads to the server that was pinned, {server}")
+    return str(tunnel["interface"])
 
 
 def _die(trial: Trial, desktop: Desktop) -> None:
@@ -46,9 +48,26 @@ def _die(trial: Trial, desktop: Desktop) -> None:
     until("its interface is gone", lambda: not trial.laptop.has_tunnel())
 
 
+def _persist(trial: Trial, desktop: Desktop) -> None:
+    """A persistent connection: NetworkManager makes it anew by itself when its link was lost."""
+    desktop.nmcli("connection", "down", VPN)
+    desktop.nmcli("connection", "modify", VPN_UUID, "vpn.persistent", "yes")
+    desktop.vpn_up()
+    _expect_tunnel(trial)
+    processes = desktop.vpn_processes()
+    with trial.no_leaks("the link is lost and comes again", link_up=False), trial.storm():
+        trial.lab.ap.ip("link set wlan0 down")
+        until("NetworkManager sees it", lambda: not desktop.is_connected(), 30)
+        trial.lab.ap.ip("link set wlan0 up")
+        desktop.wait_connected()
+        until("another OpenVPN runs", lambda: desktop.vpn_processes() not in ([], processes), 30)
+        interface = _expect_tunnel(trial)
+    trial.tunnel_works(interface=interface)
+
+
 @case("names-nm-vpn", ipv6=False, packages=True)
 def names_nm_vpn(trial: Trial) -> None:
-    """A VPN of NetworkManager's: it leaks without us; with us it connects from locked, and dies without a leak."""
+    """A VPN of NetworkManager's: it leaks without us; with us it connects from locked, dies and comes again without one."""
     desktop = _desktop(trial, a.SERVER)
     names = Names(trial.lab, trial.laptop.resolve)
     desktop.vpn_up()
@@ -75,9 +94,34 @@ def names_nm_vpn(trial: Trial) -> None:
     with trial.no_leaks("connected again"):
         desktop.vpn_up()
         _expect_tunnel(trial)
+    _persist(trial, desktop)
     with trial.no_leaks("NetworkManager is killed"), trial.storm():
         desktop.kill_networkmanager()
         trial.laptop.wait_state("blocked")
+
+
+@case("nm-vpn-ipv6", packages=True)
+def nm_vpn_ipv6(trial: Trial) -> None:
+    """A VPN of NetworkManager's to a server over IPv6: from locked, and again after its death."""
+    desktop = Desktop(trial, ipv6=True)
+    desktop.add_vpn(f"[{a.SERVER6}]:{a.SERVER_PORT}:udp6")
+    RESOLV_CONF.write_text("# placeholder\n")
+    desktop.start_networkmanager()
+    names = Names(trial.lab, trial.laptop.resolve)
+    until("a host answers over IPv6", lambda: trial.laptop.node.attempt("ping", "-c1", "-W1", a.HOST6).returncode == 0)
+    trial.control("control: no VPN")
+    _enrol(trial)
+    with trial.no_leaks("nmcli connection up over IPv6, from locked"), trial.storm():
+        desktop.vpn_up()
+        trial.laptop.wait_state("protected")
+    _expect_tunnel(trial, a.SERVER6)
+    trial.tunnel_works()
+    trial.say(names.expect(TUNNEL, "protected"))
+    trial.every_probe_refused("protected")
+    _die(trial, desktop)
+    with trial.no_leaks("connected again"):
+        desktop.vpn_up()
+        _expect_tunnel(trial, a.SERVER6)
 
 
 @case("nm-vpn-name", ipv6=False, packages=True)

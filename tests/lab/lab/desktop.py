@@ -105,9 +105,9 @@ class Desktop:
 
     def wait_connected(self) -> None:
         """Until NetworkManager says that the link is connected."""
-        until("NetworkManager is connected", self._is_connected, 20)
+        until("NetworkManager is connected", self.is_connected, 20)
 
-    def _is_connected(self) -> bool:
+    def is_connected(self) -> bool:
         said = self._node.attempt("nmcli", "-g", "GENERAL.STATE", "device", "show", a.LINK)
         return said.stdout.startswith("100")
 

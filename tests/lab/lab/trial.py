@@ -101,10 +101,10 @@ class Trial:
         self.laptop.enable(*options)
         self.laptop.wait_state("blocked", "connecting")
 
-    def tunnel_works(self, resolver: bool = True) -> None:
+    def tunnel_works(self, resolver: bool = True, interface: str = "tun0") -> None:
         """Packets of both families go through the tunnel, and (with `resolver`) questions for its resolver do."""
         for host in (a.HOST, a.HOST6):
-            ping = ("ping", "-n", "-q", "-c", "1", "-W", "1", "-I", "tun0", host)
+            ping = ("ping", "-n", "-q", "-c", "1", "-W", "1", "-I", interface, host)
             until(f"{host} answers through the tunnel", lambda: self.laptop.node.attempt(*ping).returncode == 0)
         if not resolver:
             self.say("tunnel: hosts answer over IPv4 and IPv6")
