@@ -51,6 +51,19 @@ void close(Series& series, const Outcome& outcome) {
   }
 }
 
+/// As call_all, for a program that does nothing else meanwhile; ends at the first that fails.
+Outcome call_and_wait(os::Bus* bus, const std::vector<os::BusCall>& calls, Refusals refusals) {
+  if (bus == nullptr) {
+    return fail(Error{make_error_code(os::BusError::unreachable), "D-Bus"});
+  }
+  for (const auto& one : calls) {
+    if (const auto answer = bus->call(one); !answer && !is_passed_over(answer.error(), refusals)) {
+      return fail(answer.error());
+    }
+  }
+  return done();
+}
+
 std::vector<model::ResolvedLink> other_links(const model::DnsFacts& before, model::IfIndex tunnel) {
   std::vector<model::ResolvedLink> others;
   for (const auto& link : before.resolved.value_or(std::vector<model::ResolvedLink>{})) {
@@ -283,23 +296,6 @@ void Dns::finish_restore() {
   }
   report_(model::DnsRestored{join(problems_, "; ")});
 }
-
-namespace {
-
-/// As call_all, for a program that does nothing else meanwhile; ends at the first that fails.
-Outcome call_and_wait(os::Bus* bus, const std::vector<os::BusCall>& calls, Refusals refusals) {
-  if (bus == nullptr) {
-    return fail(Error{make_error_code(os::BusError::unreachable), "D-Bus"});
-  }
-  for (const auto& one : calls) {
-    if (const auto answer = bus->call(one); !answer && !is_passed_over(answer.error(), refusals)) {
-      return fail(answer.error());
-    }
-  }
-  return done();
-}
-
-}  // namespace
 
 Outcome restore_dns(const DnsPlaces& places, os::Bus* bus) {
   const auto text = os::read_file(places.journal);

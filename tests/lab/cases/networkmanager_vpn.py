@@ -14,6 +14,9 @@ from lab.waiting import until
 from .names_file import ACCESS_POINT, TUNNEL, names_of, tunnel_named
 from .server_name import forget_addresses
 
+_PROBES = ("dns4", "dot", "icmp", "lan", "tcp", "udp")
+"""NetworkManager has no IPv6 on this link, and so no multicast of it."""
+
 
 def _desktop(trial: Trial, remote: str) -> Desktop:
     desktop = Desktop(trial)
@@ -75,8 +78,7 @@ def names_nm_vpn(trial: Trial) -> None:
     trial.expect(resolvers == [a.TUNNEL_DNS, a.AP], f"control: the router is named beside the tunnel: {resolvers}")
     desktop.kill_vpn()
     until("control: the interface is gone", lambda: not trial.laptop.has_tunnel())
-    # NetworkManager has no IPv6 on this link, and so no multicast of it
-    trial.control("control: the plugin's OpenVPN was killed", words=("dns4", "dot", "icmp", "lan", "tcp", "udp"))
+    trial.control("control: the plugin's OpenVPN was killed", words=_PROBES)
     trial.say(names.expect(ACCESS_POINT, "control: names after it", times=1))
     _enrol(trial)
     with trial.no_leaks("nmcli connection up, from locked"), trial.storm():
@@ -229,11 +231,12 @@ def nm_hook(trial: Trial) -> None:
     desktop.start_networkmanager()
     _hook(trial, "pre-up")
     trial.expect(not trial.laptop.tables(), "never enabled: the hook changes nothing")
+    trial.control("control: never enabled", words=_PROBES)
     trial.laptop.start_daemon(store=0)
     trial.laptop.enable()
     for action in ("pre-up", "up", "dhcp4-change", "an-action-of-next-year"):
         _hook(trial, action)
-    with trial.no_leaks("the link is connected anew under the lock"):
+    with trial.no_leaks("the link is connected anew under the lock"), trial.storm():
         desktop.renew()
     desktop.expect_hook_ran()
     daemon = trial.laptop.daemon
