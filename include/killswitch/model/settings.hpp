@@ -5,6 +5,7 @@
 #include "killswitch/model/networkmanager.hpp"
 #include "killswitch/model/policy.hpp"
 #include "killswitch/model/profile.hpp"
+#include "killswitch/model/transport.hpp"
 #include "killswitch/model/tunnel.hpp"
 
 #include <chrono>
@@ -18,6 +19,7 @@ struct Settings {
   Policy policy;                               ///< whole, so that a boot needs no other file
   std::vector<PinnedRemote> remotes;           ///< empty: learned from OpenVPN over the management socket
   std::vector<std::uint32_t> transport_users;  ///< uids besides root that OpenVPN may run as
+  std::vector<TransportProgram> transport_programs;  ///< trusted besides OpenVPN's own: helpers that carry it (stunnel)
   std::optional<std::uint32_t> profile_mark;   ///< `mark` of the profile; instead of the policy's
   bool via_proxy{false};                       ///< `remotes` are those of an HTTP or SOCKS proxy
   std::string interface;  ///< the tunnel's name when OpenVPN runs without management; empty: not said
