@@ -48,22 +48,6 @@ bool is_tunnel(const Link& link, const Status& status) {
   return status.state == State::protected_ && status.tunnel && status.tunnel->interface == link.name;
 }
 
-/// The uids of "mark 0x6b73 or uid 0, 65534".
-std::vector<std::uint32_t> transport_users(const Status& status) {
-  constexpr std::string_view introduction = "uid ";
-  std::vector<std::uint32_t> users;
-  const auto at = status.transport.find(introduction);
-  if (at == std::string::npos) {
-    return users;
-  }
-  for (const auto word : split(std::string_view{status.transport}.substr(at + introduction.size()), ',')) {
-    if (const auto user = parse_number(trim(word))) {
-      users.push_back(*user);
-    }
-  }
-  return users;
-}
-
 /// What is enabled, as far as the classes of interfaces depend on it; root reads the state file.
 World world_of(const Paths& paths, const Links& links) {
   const auto state = load_state(paths);
@@ -96,7 +80,6 @@ sense::LeakTrial trial_of(const Status& status, const World& world) {
   }
   const auto pinned = endpoints_of(status.servers);
   trial.servers.insert(trial.servers.end(), pinned.begin(), pinned.end());
-  trial.transport_users = transport_users(status);
   return trial;
 }
 

@@ -5,6 +5,7 @@
 #include "killswitch/decide/describe.hpp"
 #include "killswitch/decide/facts.hpp"
 #include "killswitch/decide/step.hpp"
+#include "killswitch/decide/transport.hpp"
 #include "killswitch/enforce/flows.hpp"
 #include "killswitch/os/files.hpp"
 #include "killswitch/os/log.hpp"
@@ -77,7 +78,8 @@ Daemon::Daemon(os::EventLoop& loop, Paths paths, os::Fd lock, enforce::Firewall 
       paths_{std::move(paths)},
       lock_{std::move(lock)},
       firewall_{std::move(firewall)},
-      stored_{std::move(stored)} {}
+      stored_{std::move(stored)},
+      prover_{loop, [this](Event event) { post(std::move(event)); }} {}
 
 Result<std::unique_ptr<Daemon>> Daemon::create(os::EventLoop& loop, Paths paths) {
   auto lock = take_lock(paths);
@@ -102,6 +104,7 @@ Outcome Daemon::start() {
   restore_state();
   post(TrialTime{now_on_both_clocks()});  // a trial that is over reverts before anything else
   take_up_routes();
+  start_prover();  // before the interfaces are known: what holds the tunnel must be known by then
   auto links = sense::LinkSensor::start(loop_, [this](Event event) {
     route_stale_ = true;
     post(std::move(event));
@@ -163,6 +166,16 @@ void Daemon::catch_up() {
   if (ruleset_watch_) {
     ruleset_watch_->catch_up();
   }
+}
+
+void Daemon::start_prover() {
+  prover_.start();
+  for (auto& kept : stored_) {
+    if (kept.fd) {
+      prover_.adopt(kept);
+    }
+  }
+  prover_.search(decide::transport_search(world_));
 }
 
 void Daemon::start_openvpn_sensor() {
@@ -228,6 +241,7 @@ void Daemon::reconcile() {
       perform(effect);
     }
     look_at_route();
+    prover_.search(decide::transport_search(world_));
   } while (!queue_.empty());
   retry_names_later();
   retry_route_later();

@@ -19,19 +19,6 @@ namespace {
 
 using namespace model;
 
-/// Packets of this user may be OpenVPN's. @return whether there is such a user
-bool add_user(Settings& settings, const char* name) {
-  const passwd* entry = ::getpwnam(name);
-  if (entry == nullptr) {
-    return false;
-  }
-  auto& users = settings.transport_users;
-  if (std::find(users.begin(), users.end(), entry->pw_uid) == users.end()) {
-    users.push_back(entry->pw_uid);
-  }
-  return true;
-}
-
 /// OpenVPN takes a relative path from where it is started, which is where the command is given; the daemon runs
 /// elsewhere.
 ManagementAddress absolute(ManagementAddress address) {
@@ -69,37 +56,16 @@ Result<std::vector<Remote>> take_profile(Enrolment& enrolment, const std::string
   if (profile->management && !profile->management_client) {
     settings.management = absolute(*profile->management);
   }
-  if (!profile->user.empty() && !add_user(settings, profile->user.c_str())) {
+  if (!profile->user.empty() && ::getpwnam(profile->user.c_str()) == nullptr) {
     enrolment.warnings.push_back(fmt::format("{}: user: there is no user '{}' on this machine", path, profile->user));
   }
   return profile->remotes;
-}
-
-/// NetworkManager's plugin cannot be told to mark its packets: they are known by the user that it starts OpenVPN as.
-Outcome add_plugin_user(Enrolment& enrolment) {
-  auto& settings = enrolment.settings;
-  if (settings.policy.transport_identity == TransportIdentity::mark) {
-    return fail(
-        fmt::format("policy {}: it lets only marked packets pass, and NetworkManager cannot mark them: choose "
-                    "one with \"identity\": \"automatic\", such as laptop, or use the profile (--config)",
-                    settings.policy.name));
-  }
-  if (!add_user(settings, networkmanager_openvpn_user)) {
-    return fail(
-        fmt::format("there is no user '{}' on this machine, as which NetworkManager starts OpenVPN: install "
-                    "network-manager-openvpn first",
-                    networkmanager_openvpn_user));
-  }
-  return done();
 }
 
 Result<std::vector<Remote>> take_networkmanager(Enrolment& enrolment, const std::vector<std::string>& names) {
   std::vector<Remote> remotes;
   if (names.empty()) {
     return remotes;
-  }
-  if (auto known = add_plugin_user(enrolment); !known) {
-    return fail(known.error());
   }
   auto loop = os::EventLoop::create();
   auto bus = loop ? os::Bus::connect_system(*loop, [](const Error&) {}) : fail(loop.error());

@@ -81,6 +81,7 @@ Result<HeldFlow> decode_socket(Span payload) {
   HeldFlow held;
   held.family = body->idiag_family;
   held.flow = {0, address(id.idiag_src), {ntohs(id.idiag_sport)}, address(id.idiag_dst), {ntohs(id.idiag_dport)}};
+  held.inode = body->idiag_inode;
   held.name.resize(sizeof id);
   std::memcpy(held.name.data(), &id, sizeof id);
   return held;
@@ -165,6 +166,30 @@ std::vector<std::uint8_t> encode_socket_listing(std::uint8_t family, std::uint8_
   request.sdiag_protocol = protocol;
   request.idiag_states = states_with_peer;
   return message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, sequence, request);
+}
+
+std::vector<std::uint8_t> encode_socket_query(const model::Packet& sent, std::uint32_t sequence) {
+  inet_diag_req_v2 request{};
+  request.sdiag_family = sent.source.family == Family::ipv4 ? AF_INET : AF_INET6;
+  request.sdiag_protocol = sent.protocol;
+  request.idiag_states = UINT32_MAX;
+  auto& id = request.id;
+  // For UDP the kernel takes the two ends for those of a packet that arrives. @source udp_dump_one(),
+  // net/ipv4/udp_diag.c
+  const bool arriving = sent.protocol == IPPROTO_UDP;
+  const auto put = [](auto& address, std::uint16_t& port, const IpAddress& from,
+                      const std::optional<model::Port>& number) {
+    std::memcpy(&address, from.octets().data(), from.size());
+    port = htons(number.value_or(model::Port{}).number);
+  };
+  put(id.idiag_src, id.idiag_sport, arriving ? sent.destination : sent.source,
+      arriving ? sent.destination_port : sent.source_port);
+  put(id.idiag_dst, id.idiag_dport, arriving ? sent.source : sent.destination,
+      arriving ? sent.source_port : sent.destination_port);
+  id.idiag_if = sent.oif.value_or(model::IfIndex{}).number;
+  id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
+  id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  return message(SOCK_DIAG_BY_FAMILY, 0, sequence, request);
 }
 
 std::vector<std::uint8_t> encode_socket_destroy(const HeldFlow& held, std::uint32_t sequence) {

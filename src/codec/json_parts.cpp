@@ -153,6 +153,20 @@ void read_endpoint(const JsonCursor& cursor, model::Endpoint& endpoint) {
   read_protocol(cursor.required("protocol", "\"udp\" or \"tcp\""), endpoint.protocol);
 }
 
+OrderedJson write_transport_programs(const std::vector<model::TransportProgram>& programs) {
+  auto json = OrderedJson::array();
+  for (const auto& program : programs) {
+    json.push_back(model::to_string(program));
+  }
+  return json;
+}
+
+void read_transport_programs(const JsonCursor& cursor, std::vector<model::TransportProgram>& programs) {
+  for (const auto& item : cursor.items()) {
+    item.read_parsed(programs.emplace_back(), "PATH or PATH:USER", model::parse_transport_program);
+  }
+}
+
 void read_pinned_remote(const JsonCursor& cursor, model::PinnedRemote& pinned) {
   cursor.expect_object({"host", "port", "protocol", "family", "addresses", "resolved_at", "failure", "expires"});
   auto& remote = pinned.remote;

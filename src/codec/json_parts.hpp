@@ -25,6 +25,8 @@ using OrderedJson = nlohmann::ordered_json;
 [[nodiscard]] OrderedJson write_settings(const model::Settings& settings);
 [[nodiscard]] OrderedJson write_endpoint(const model::Endpoint& endpoint);
 [[nodiscard]] OrderedJson write_pinned_remote(const model::PinnedRemote& pinned);
+/// ["/usr/bin/stunnel4:stunnel4"]
+[[nodiscard]] OrderedJson write_transport_programs(const std::vector<model::TransportProgram>& programs);
 
 /// A policy file must have a name; settings of a machine that was never enabled hold a policy without one.
 enum class PolicyName : std::uint8_t { required, may_be_empty };
@@ -43,5 +45,6 @@ void read_policy(const JsonCursor& cursor, PolicyName name, model::Policy& polic
 void read_settings(const JsonCursor& cursor, model::Settings& settings);
 void read_endpoint(const JsonCursor& cursor, model::Endpoint& endpoint);
 void read_pinned_remote(const JsonCursor& cursor, model::PinnedRemote& pinned);
+void read_transport_programs(const JsonCursor& cursor, std::vector<model::TransportProgram>& programs);
 
 }  // namespace killswitch::codec

@@ -13,6 +13,11 @@ namespace {
 constexpr std::uint16_t config_type = NFNL_SUBSYS_ULOG << 8U | NFULNL_MSG_CONFIG;
 constexpr std::uint16_t packet_type = NFNL_SUBSYS_ULOG << 8U | NFULNL_MSG_PACKET;
 
+std::optional<std::uint32_t> number_behind(const Attributes& attributes, std::uint16_t type) {
+  const auto value = read_struct<std::uint32_t>(attributes.bytes(type));
+  return value ? std::optional{ntohl(*value)} : std::nullopt;
+}
+
 nlmsghdr* begin(std::span<std::uint8_t> room, std::uint16_t group, std::uint32_t sequence) {
   nlmsghdr* message = mnl_nlmsg_put_header(room.data());
   message->nlmsg_type = config_type;
@@ -54,9 +59,22 @@ std::vector<LoggedPacket> decode_nflog(std::span<const std::uint8_t> datagram) {
       return;
     }
     const Attributes attributes{attributes_of(message)};
-    if (attributes.valid() && attributes.has(NFULA_PAYLOAD)) {
-      packets.push_back({std::string{attributes.text(NFULA_PREFIX)}, attributes.bytes(NFULA_PAYLOAD)});
+    const Span header = attributes.bytes(NFULA_PACKET_HDR);
+    constexpr std::size_t hook_at = 2;  // @source struct nfulnl_msg_packet_hdr
+    if (!attributes.valid() || !attributes.has(NFULA_PAYLOAD) || header.size() <= hook_at) {
+      return;
     }
+    const auto index = [&](std::uint16_t type) {
+      const auto value = number_behind(attributes, type);
+      return value ? std::optional{model::IfIndex{*value}} : std::nullopt;
+    };
+    packets.push_back({.prefix = std::string{attributes.text(NFULA_PREFIX)},
+                       .bytes = attributes.bytes(NFULA_PAYLOAD),
+                       .hook = header[hook_at],
+                       .mark = number_behind(attributes, NFULA_MARK).value_or(0),
+                       .uid = number_behind(attributes, NFULA_UID),
+                       .iif = index(NFULA_IFINDEX_INDEV),
+                       .oif = index(NFULA_IFINDEX_OUTDEV)});
   });
   if (!sound) {
     packets.clear();

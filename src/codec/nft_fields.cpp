@@ -49,6 +49,7 @@ constexpr std::array fields{
     FieldInfo{Field::fib_daddr_iif_type, "fib daddr . iif type", Source::fib, fib_daddr_iif, 0, host32,
               Dependency::none},
     FieldInfo{Field::ct_state, "ct state", Source::ct, NFT_CT_STATE, 0, host32, Dependency::none},
+    FieldInfo{Field::socket_mark, "socket mark", Source::socket, NFT_SOCKET_MARK, 0, host32, Dependency::none},
     FieldInfo{Field::payload, "@", Source::payload, transport_header, 0,
               ValueForm{ValueKind::bytes, ByteOrder::network, 0}, Dependency::none},
 };

@@ -29,6 +29,12 @@ ProbeBatch encode_probe(std::uint32_t sequence) {
     return probe;
   }
   probe.log = writer.last_sequence();
+  static const model::Rule socket{
+      {model::Match{{{model::Field::socket_mark}}, model::Match::Relation::equal, {}, 1U, {}}}, {}, {}, "socket"};
+  if (!writer.add_rule(plain, chain, socket).empty()) {
+    return probe;
+  }
+  probe.socket = writer.last_sequence();
   static const model::Table netdev{model::TableFamily::netdev, "killswitch_probe_egress", {}, {}, {}};
   static const model::Chain egress{"probe", model::BaseChain{model::Hook::egress, 0, {"lo"}}, {}};
   writer.create_table(netdev, 0);

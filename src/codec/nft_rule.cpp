@@ -77,6 +77,10 @@ void ExpressionWriter::keyed(Source source, std::uint32_t key, std::uint32_t tar
     nftnl_expr* expression = start("ct");
     nftnl_expr_set_u32(expression, NFTNL_EXPR_CT_KEY, key);
     nftnl_expr_set_u32(expression, NFTNL_EXPR_CT_DREG, target);
+  } else if (source == Source::socket) {
+    nftnl_expr* expression = start("socket");
+    nftnl_expr_set_u32(expression, NFTNL_EXPR_SOCKET_KEY, key);
+    nftnl_expr_set_u32(expression, NFTNL_EXPR_SOCKET_DREG, target);
   } else {
     nftnl_expr* expression = start("fib");
     nftnl_expr_set_u32(expression, NFTNL_EXPR_FIB_FLAGS, key);

@@ -301,6 +301,9 @@ void RuleDecoder::expression(const nftnl_expr* expression) {
   } else if (name == "ct") {
     load(keyed_operand(Source::ct, number(expression, NFTNL_EXPR_CT_KEY).value_or(UINT32_MAX)),
          number(expression, NFTNL_EXPR_CT_DREG));
+  } else if (name == "socket") {
+    load(keyed_operand(Source::socket, number(expression, NFTNL_EXPR_SOCKET_KEY).value_or(UINT32_MAX)),
+         number(expression, NFTNL_EXPR_SOCKET_DREG));
   } else if (name == "fib") {
     const bool type =
         number(expression, NFTNL_EXPR_FIB_RESULT) == std::optional<std::uint32_t>{NFT_FIB_RESULT_ADDRTYPE};

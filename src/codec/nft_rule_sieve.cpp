@@ -18,6 +18,8 @@ constexpr Known ct[] = {{NFTA_CT_DREG, Form::u32},
                         {NFTA_CT_DIRECTION, Form::foreign},
                         {NFTA_CT_SREG, Form::foreign}};
 constexpr Known fib[] = {{NFTA_FIB_DREG, Form::u32}, {NFTA_FIB_RESULT, Form::u32}, {NFTA_FIB_FLAGS, Form::u32}};
+constexpr Known socket[] = {
+    {NFTA_SOCKET_KEY, Form::u32}, {NFTA_SOCKET_DREG, Form::u32}, {NFTA_SOCKET_LEVEL, Form::foreign}};
 constexpr Known payload[] = {{NFTA_PAYLOAD_DREG, Form::u32},
                              {NFTA_PAYLOAD_BASE, Form::u32},
                              {NFTA_PAYLOAD_OFFSET, Form::u32},
@@ -60,7 +62,7 @@ struct KnownExpression {
 constexpr KnownExpression known_expressions[] = {
     {"meta", meta}, {"ct", ct},         {"fib", fib},       {"payload", payload}, {"bitwise", bitwise},
     {"cmp", cmp},   {"lookup", lookup}, {"objref", objref}, {"reject", reject},   {"immediate", immediate},
-    {"masq", masq}, {"log", log},       {"limit", limit},
+    {"masq", masq}, {"log", log},       {"limit", limit},   {"socket", socket},
 };
 
 constexpr Known rule_attributes[] = {

@@ -12,7 +12,6 @@ namespace {
 
 using model::Policy;
 using model::Refusal;
-using model::TransportIdentity;
 
 constexpr std::size_t max_name = 64;
 constexpr std::uint32_t max_mark = 0xffffffff;
@@ -71,11 +70,14 @@ void read_dns(const JsonCursor& dns, Policy& policy) {
 }  // namespace
 
 OrderedJson write_policy(const Policy& policy) {
-  const bool by_mark = policy.transport_identity == TransportIdentity::mark;
+  OrderedJson transport = {{"mark", policy.transport_mark}};
+  if (!policy.transport_programs.empty()) {
+    transport["programs"] = write_transport_programs(policy.transport_programs);
+  }
   OrderedJson json = {{"version", 1},
                       {"name", policy.name},
                       {"description", policy.description},
-                      {"transport", {{"identify", by_mark ? "mark" : "automatic"}, {"mark", policy.transport_mark}}},
+                      {"transport", std::move(transport)},
                       {"links",
                        {{"dhcp", policy.dhcp},
                         {"neighbour_discovery", policy.neighbour_discovery},
@@ -103,10 +105,15 @@ void read_policy(const JsonCursor& cursor, PolicyName name_rule, Policy& policy)
   }
   cursor.optional("description").read(policy.description);
   if (const auto transport = cursor.optional("transport"); transport.present()) {
-    transport.expect_object({"identify", "mark"});
-    transport.optional("identify")
-        .read_choice<TransportIdentity>(policy.transport_identity, {{"automatic", TransportIdentity::automatic},
-                                                                    {"mark", TransportIdentity::mark}});
+    transport.expect_object({"identify", "mark", "programs"});
+    if (const auto identify = transport.optional("identify"); identify.present()) {
+      // Of version 0.1, where "automatic" also meant users: the mark alone counts now, whichever of the two it is.
+      bool ignored = false;
+      identify.read_choice<bool>(ignored, {{"automatic", false}, {"mark", true}});
+    }
+    if (const auto programs = transport.optional("programs"); programs.present()) {
+      read_transport_programs(programs, policy.transport_programs);
+    }
     transport.optional("mark").read(policy.transport_mark, 1, max_mark);
   }
   if (const auto links = cursor.optional("links"); links.present()) {

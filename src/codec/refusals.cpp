@@ -1,6 +1,8 @@
 #include "killswitch/codec/refusals.hpp"
 
+#include "killswitch/codec/ip_packet.hpp"
 #include "killswitch/codec/netlink.hpp"
+#include "killswitch/codec/nflog.hpp"
 #include "killswitch/codec/nft_rule.hpp"
 #include "nft_message.hpp"
 #include "nft_objects.hpp"
@@ -16,7 +18,7 @@ namespace {
 using namespace model;
 
 constexpr const char* table_of_copies = "killswitch_blocked";
-constexpr std::uint16_t group = 0x6b74;      // the one before it is the daemon's, for names of the server
+constexpr std::uint16_t group = 0x6b74;      // those on both sides of it are the daemon's
 constexpr std::uint32_t copied_bytes = 160;  // headers, and what a quoted packet begins with
 constexpr std::uint32_t nft_table_owner = 0x2;
 constexpr std::int32_t in_front_of_the_filter = -50;  // behind destination NAT (-100): where the packet really goes
@@ -121,98 +123,18 @@ private:
   std::uint32_t sequence_;
 };
 
-// --- packets --------------------------------------------------------------------------------------------------------
-
-std::uint16_t two_bytes(Span bytes, std::size_t at) {
-  return static_cast<std::uint16_t>(bytes[at] << 8U | bytes[at + 1]);
-}
-
-std::uint32_t four_bytes(Span bytes) {
-  return bytes.size() < 4 ? 0U : std::uint32_t{two_bytes(bytes, 0)} << 16U | two_bytes(bytes, 2);
-}
-
-/// Ports or the type of ICMP, where there is a transport header.
-void read_transport(Packet& packet, Span bytes) {
-  constexpr std::uint8_t icmp = 1, tcp = 6, udp = 17, icmpv6 = 58, sctp = 132;
-  packet.transport.assign(bytes.begin(), bytes.end());
-  if (packet.fragment_offset != 0) {
-    return;
+/// @return nothing for what is no IP packet
+std::optional<Packet> read_packet(const LoggedPacket& logged) {
+  auto packet = parse_ip_packet(logged.bytes);
+  if (!packet) {
+    return packet;
   }
-  const bool ports = packet.protocol == tcp || packet.protocol == udp || packet.protocol == sctp;
-  if (ports && bytes.size() >= 4) {
-    packet.source_port = Port{two_bytes(bytes, 0)};
-    packet.destination_port = Port{two_bytes(bytes, 2)};
-  } else if ((packet.protocol == icmp || packet.protocol == icmpv6) && !bytes.empty()) {
-    packet.icmp_type = bytes[0];
-  }
-}
-
-bool read_ipv4(Packet& packet, Span bytes) {
-  const std::size_t header = bytes.size() < 20 ? 0 : (bytes[0] & 0x0fU) * std::size_t{4};
-  if (header < 20 || header > bytes.size()) {
-    return false;
-  }
-  packet.protocol = bytes[9];
-  packet.hop_limit = bytes[8];
-  packet.fragment_offset = static_cast<std::uint16_t>((two_bytes(bytes, 6) & 0x1fffU) * 8);
-  packet.more_fragments = (bytes[6] & 0x20U) != 0;
-  packet.source = make_ip_address(Family::ipv4, bytes.subspan(12, 4));
-  packet.destination = make_ip_address(Family::ipv4, bytes.subspan(16, 4));
-  read_transport(packet, bytes.subspan(header));
-  return true;
-}
-
-bool read_ipv6(Packet& packet, Span bytes) {
-  constexpr std::uint8_t hop_by_hop = 0, routing = 43, fragment = 44, destination = 60;
-  if (bytes.size() < 40) {
-    return false;
-  }
-  packet.protocol = bytes[6];
-  packet.hop_limit = bytes[7];
-  packet.source = make_ip_address(Family::ipv6, bytes.subspan(8, 16));
-  packet.destination = make_ip_address(Family::ipv6, bytes.subspan(24, 16));
-  std::size_t at = 40;
-  const auto is_extension = [](std::uint8_t number) {
-    return number == hop_by_hop || number == routing || number == fragment || number == destination;
-  };
-  while (is_extension(packet.protocol) && at + 8 <= bytes.size() && packet.fragment_offset == 0) {
-    const bool is_fragment = packet.protocol == fragment;
-    if (is_fragment) {
-      packet.fragment_offset = static_cast<std::uint16_t>(two_bytes(bytes, at + 2) & 0xfff8U);
-      packet.more_fragments = (bytes[at + 3] & 1U) != 0;
-    }
-    packet.protocol = bytes[at];
-    at += is_fragment ? 8 : (bytes[at + 1] + std::size_t{1}) * 8;
-  }
-  read_transport(packet, at < bytes.size() ? bytes.subspan(at) : Span{});
-  return true;
-}
-
-std::optional<Packet> read_packet(Span attributes) {
-  Packet packet;
-  Span header;
-  Span payload;
-  const bool whole = for_each_attribute(attributes, [&](const nlattr& attribute) {
-    const Span value = payload_of(attribute);
-    switch (mnl_attr_get_type(&attribute)) {
-      case NFULA_PACKET_HDR: header = value; break;
-      case NFULA_PAYLOAD: payload = value; break;
-      case NFULA_MARK: packet.mark = four_bytes(value); break;
-      case NFULA_UID: packet.uid = four_bytes(value); break;
-      case NFULA_IFINDEX_INDEV: packet.iif = IfIndex{four_bytes(value)}; break;
-      case NFULA_IFINDEX_OUTDEV: packet.oif = IfIndex{four_bytes(value)}; break;
-      default: break;
-    }
-  });
-  if (!whole || header.size() < 3 || payload.empty()) {
-    return std::nullopt;
-  }
-  packet.hook = header[2] == NF_INET_FORWARD ? Hook::forward : Hook::output;
-  packet.network.assign(payload.begin(), payload.end());
-  const bool read = payload[0] >> 4U == 4   ? read_ipv4(packet, payload)
-                    : payload[0] >> 4U == 6 ? read_ipv6(packet, payload)
-                                            : false;
-  return read ? std::optional{std::move(packet)} : std::nullopt;
+  packet->hook = logged.hook == NF_INET_FORWARD ? Hook::forward : Hook::output;
+  packet->mark = logged.mark;
+  packet->uid = logged.uid;
+  packet->iif = logged.iif;
+  packet->oif = logged.oif;
+  return packet;
 }
 
 }  // namespace
@@ -238,29 +160,7 @@ std::vector<std::uint8_t> encode_refusal_table(const RefusalWatch& watch, std::u
 }
 
 std::vector<std::uint8_t> encode_refusal_subscription(std::uint32_t sequence) {
-  std::vector<std::uint8_t> bytes;
-  std::vector<std::uint8_t> buffer(256);
-  const auto configure = [&](std::uint16_t attribute, const void* value, std::size_t size) {
-    std::fill(buffer.begin(), buffer.end(), std::uint8_t{0});
-    nlmsghdr* message = mnl_nlmsg_put_header(buffer.data());
-    message->nlmsg_type = NFNL_SUBSYS_ULOG << 8U | NFULNL_MSG_CONFIG;
-    message->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-    message->nlmsg_seq = sequence++;
-    auto* extra = static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(nfgenmsg)));
-    extra->nfgen_family = AF_UNSPEC;
-    extra->version = NFNETLINK_V0;
-    extra->res_id = htons(group);
-    mnl_attr_put(message, attribute, size, value);
-    bytes.insert(bytes.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(message->nlmsg_len));
-  };
-  nfulnl_msg_config_cmd bind{};
-  bind.command = NFULNL_CFG_CMD_BIND;
-  configure(NFULA_CFG_CMD, &bind, sizeof bind);
-  nfulnl_msg_config_mode mode{};
-  mode.copy_mode = NFULNL_COPY_PACKET;
-  mode.copy_range = htonl(copied_bytes);
-  configure(NFULA_CFG_MODE, &mode, sizeof mode);
-  return bytes;
+  return encode_nflog_bind(group, copied_bytes, sequence);
 }
 
 Result<RefusalNotes> decode_refusals(std::span<const std::uint8_t> datagram) {
@@ -271,15 +171,15 @@ Result<RefusalNotes> decode_refusals(std::span<const std::uint8_t> datagram) {
       int error = 0;
       std::memcpy(&error, payload.data(), sizeof error);
       notes.answers.push_back(error < 0 ? -error : error);
-    } else if (message.nlmsg_type == (NFNL_SUBSYS_ULOG << 8U | NFULNL_MSG_PACKET) &&
-               payload.size() >= sizeof(nfgenmsg)) {
-      if (auto packet = read_packet(attributes_of(message))) {
-        notes.packets.push_back(std::move(*packet));
-      }
     }
   });
   if (!whole) {
     return fail("a message about refused packets is cut short");
+  }
+  for (const auto& logged : decode_nflog(datagram)) {
+    if (auto packet = read_packet(logged)) {
+      notes.packets.push_back(std::move(*packet));
+    }
   }
   return notes;
 }

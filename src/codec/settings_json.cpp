@@ -94,10 +94,10 @@ OrderedJson write_settings(const Settings& settings) {
   for (const auto& pinned : settings.remotes) {
     remotes.push_back(write_pinned_remote(pinned));
   }
-  OrderedJson json{{"version", 1},
-                   {"policy", write_policy(settings.policy)},
-                   {"remotes", std::move(remotes)},
-                   {"transport_users", settings.transport_users}};
+  OrderedJson json{{"version", 1}, {"policy", write_policy(settings.policy)}, {"remotes", std::move(remotes)}};
+  if (!settings.transport_programs.empty()) {
+    json["transport_programs"] = write_transport_programs(settings.transport_programs);
+  }
   if (settings.profile_mark) {
     json["profile_mark"] = *settings.profile_mark;
   }
@@ -117,8 +117,8 @@ OrderedJson write_settings(const Settings& settings) {
 }
 
 void read_settings(const JsonCursor& cursor, Settings& settings) {
-  cursor.expect_object({"version", "policy", "remotes", "transport_users", "profile_mark", "via_proxy", "interface",
-                        "management", "networkmanager"});
+  cursor.expect_object({"version", "policy", "remotes", "transport_users", "transport_programs", "profile_mark",
+                        "via_proxy", "interface", "management", "networkmanager"});
   read_version(cursor);
   read_policy(cursor.required("policy", "a policy"), PolicyName::may_be_empty, settings.policy);
   if (const auto remotes = cursor.optional("remotes"); remotes.present()) {
@@ -127,9 +127,13 @@ void read_settings(const JsonCursor& cursor, Settings& settings) {
     }
   }
   if (const auto users = cursor.optional("transport_users"); users.present()) {
-    for (const auto& item : users.items()) {
-      item.read(settings.transport_users.emplace_back(), 0, UINT32_MAX - 1);  // the last one is "no user"
+    for (const auto& item : users.items()) {  // of version 0.1: a user ID proves nothing any more
+      std::uint32_t ignored = 0;
+      item.read(ignored, 0, UINT32_MAX);
     }
+  }
+  if (const auto programs = cursor.optional("transport_programs"); programs.present()) {
+    read_transport_programs(programs, settings.transport_programs);
   }
   if (const auto mark = cursor.optional("profile_mark"); mark.present()) {
     mark.read(settings.profile_mark.emplace(), 1, UINT32_MAX);

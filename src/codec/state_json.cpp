@@ -50,8 +50,9 @@ void read_tunnel(const JsonCursor& cursor, TrustedTunnel& tunnel) {
   cursor.required("source", "who told of the tunnel")
       .read_choice<TunnelSource>(report.source,
                                  {{"management", TunnelSource::management},
-                                  {"profile", TunnelSource::profile},
-                                  {"networkmanager", TunnelSource::networkmanager}});
+                                  {"process", TunnelSource::process},
+                                  {"profile", TunnelSource::process},           // both of version 0.1: what they
+                                  {"networkmanager", TunnelSource::process}});  // trusted has to be proven now
 }
 
 OrderedJson write_trial(const Trial& trial) {

@@ -71,9 +71,7 @@ void read_tunnel(const JsonCursor& cursor, TunnelStatus& tunnel) {
   read_interface_addresses(cursor.required("addresses", "the addresses of the tunnel"), tunnel.addresses);
   cursor.required("source", "who told of the tunnel")
       .read_choice<TunnelSource>(tunnel.source,
-                                 {{"management", TunnelSource::management},
-                                  {"profile", TunnelSource::profile},
-                                  {"networkmanager", TunnelSource::networkmanager}});
+                                 {{"management", TunnelSource::management}, {"process", TunnelSource::process}});
   const auto server = cursor.optional("server");
   if (!server.present() || server.is_null()) {
     return;
@@ -213,6 +211,9 @@ void read_status(const JsonCursor& root, Status& status) {
     }
   }
   root.optional("transport").read(status.transport);
+  if (const auto open = root.optional("open"); open.present()) {
+    read_texts(open, status.open);
+  }
   read_dns(root, status);
   root.required("ipv6", "text").read(status.ipv6);
   read_blocked(root.required("blocked", "an object"), status.blocked);
@@ -246,6 +247,7 @@ std::string render_status_json(const Status& status) {
       {"tunnel", write_tunnel(status.tunnel)},
       {"servers", std::move(servers)},
       {"transport", status.transport},
+      {"open", status.open},
       {"dns",
        {{"backend", status.dns_backend},
         {"servers", write_addresses(status.resolvers)},

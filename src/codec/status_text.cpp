@@ -17,20 +17,28 @@ using model::Status;
 constexpr std::size_t shown_servers = 4;  // lines; one screen is 24
 constexpr std::size_t shown_reasons = 5;
 constexpr std::size_t shown_next = 6;
+constexpr std::size_t longest_open = 500;  // characters; a policy may open much
+
+/// What is open, as the end of a headline: never less than what is so.
+std::string open_of(const Status& status) {
+  return status.open.empty() ? "nothing is open" : "open: " + printable(join(status.open, "; "), longest_open);
+}
 
 std::string headline(const Status& status) {
   if (status.switched_off) {
     return "DISABLED FOR THIS BOOT (killswitch=off on the kernel's command line): NOTHING IS ENFORCED";
   }
   if (!status.enforced && status.state != State::disabled) {
-    return "NOT VERIFIED: wants to be " + std::string{model::to_string(status.state)} +
-           ", but the kernel was not seen to hold the rules";
+    return fmt::format("NOT VERIFIED: the installed ruleset does not match the computed one (target state: {})",
+                       model::to_string(status.state));
   }
   switch (status.state) {
-    case State::disabled: return "DISABLED: this machine is not held back; traffic may leave without the VPN";
-    case State::blocked: return "BLOCKED: nothing but link upkeep leaves this machine until the VPN is back";
-    case State::connecting: return "CONNECTING: only OpenVPN itself may reach its server; everything else waits";
-    case State::protected_: return "PROTECTED: only the VPN tunnel may be used";
+    case State::disabled: return "DISABLED: traffic may leave outside the VPN";
+    case State::blocked: return "BLOCKED: the VPN is down. Until it is back, " + open_of(status);
+    case State::connecting: return "CONNECTING: OpenVPN is at work. Until it is done, " + open_of(status);
+    case State::protected_:
+      return fmt::format("PROTECTED: traffic leaves through {}. Besides, {}",
+                         status.tunnel ? printable(status.tunnel->interface) : std::string{"the VPN"}, open_of(status));
   }
   return "BLOCKED";
 }

@@ -21,6 +21,7 @@ const IpAddress neighbour4 = make_ip_address(Family::ipv4, std::array<std::uint8
 const IpAddress multicast4 = make_ip_address(Family::ipv4, std::array<std::uint8_t, 4>{224, 0, 0, 251});
 const IpAddress somewhere6 = make_ip_address(Family::ipv6, std::array<std::uint8_t, 4>{0x20, 0x01, 0x0d, 0xb8});
 const IpAddress multicast6 = make_ip_address(Family::ipv6, std::array<std::uint8_t, 2>{0xff, 0x02});
+constexpr std::uint32_t root = 0;
 constexpr std::uint32_t nobody = 65534;
 
 bool ends_in_drop(const Chain& chain) {
@@ -37,6 +38,13 @@ bool looks_at_connection_state(const Rule& rule) {
   return std::any_of(rule.matches.begin(), rule.matches.end(), [](const Match& match) {
     return std::any_of(match.operands.begin(), match.operands.end(),
                        [](const Operand& operand) { return operand.field == Field::ct_state; });
+  });
+}
+
+bool looks_at_user(const Rule& rule) {
+  return std::any_of(rule.matches.begin(), rule.matches.end(), [](const Match& match) {
+    return std::any_of(match.operands.begin(), match.operands.end(),
+                       [](const Operand& operand) { return operand.field == Field::skuid; });
   });
 }
 
@@ -152,14 +160,13 @@ std::vector<Probe> name_probes(const World& world) {
 std::vector<Probe> impostor_probes(const World& world) {
   std::vector<Probe> probes;
   const auto endpoints = transport_endpoints(world);
-  const auto users = transport_users(world);
   for (const auto& endpoint : endpoints) {
     const auto protocol = static_cast<std::uint8_t>(protocol_number(endpoint.protocol));
     const auto other = endpoint.protocol == Protocol::udp ? Protocol::tcp : Protocol::udp;
     auto own_port = packet_to(endpoint.address, protocol, endpoint.port.number);
-    own_port.uid = nobody;
-    if (std::find(users.begin(), users.end(), nobody) == users.end()) {
-      probes.push_back({"another user to the VPN server", own_port});
+    for (const std::uint32_t uid : {root, nobody}) {
+      own_port.uid = uid;
+      probes.push_back({fmt::format("an unmarked socket of uid {} to the VPN server", uid), own_port});
     }
     auto marked = own_port;
     marked.mark = transport_mark(world);
@@ -297,6 +304,10 @@ Violations audit_structure(const Ruleset& ruleset) {
     for (const auto& rule : chain.rules) {
       if (!cites_guarantee(rule)) {
         found.push_back(fmt::format("a rule in {} cites no guarantee: '{}'", chain.name, rule.comment));
+      }
+      if (looks_at_user(rule)) {
+        found.push_back(
+            fmt::format("G1: a rule in {} looks at a user ID, which anybody may have: '{}'", chain.name, rule.comment));
       }
       if (looks_at_connection_state(rule)) {
         found.push_back(fmt::format("G10: a rule in {} looks at the connection state: '{}'", chain.name, rule.comment));

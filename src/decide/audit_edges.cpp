@@ -14,6 +14,7 @@ namespace {
 
 using namespace model;
 
+constexpr std::uint8_t icmp = 1;
 constexpr std::uint8_t icmpv6 = 58;
 constexpr std::uint8_t gre = 47;
 constexpr std::uint8_t tcp = 6;
@@ -205,6 +206,27 @@ void check_arrivals(const Ruleset& ruleset, const World& world, const WayOut& wa
   }
 }
 
+/// An ICMP error from the network that quotes a packet of this host to `endpoint`.
+Packet error_about(const Endpoint& endpoint) {
+  const bool four = endpoint.address.family == Family::ipv4;
+  const std::size_t quoted = 8;  // behind the header of the error
+  const std::size_t ports_at = quoted + (four ? 20 : 40);
+  const std::size_t protocol_at = quoted + (four ? 9 : 6);
+  const std::size_t destination_at = quoted + (four ? 16 : 24);
+  Packet packet;
+  packet.source = packet.destination = four ? stranger4 : stranger6;
+  packet.protocol = four ? icmp : icmpv6;
+  packet.icmp_type = four ? 3 : 1;  // destination unreachable
+  packet.transport.assign(ports_at + 8, 0);
+  packet.transport[0] = *packet.icmp_type;
+  packet.transport[protocol_at] = static_cast<std::uint8_t>(protocol_number(endpoint.protocol));
+  std::copy(endpoint.address.octets().begin(), endpoint.address.octets().end(),
+            packet.transport.begin() + static_cast<std::ptrdiff_t>(destination_at));
+  const auto port = wire_number(endpoint.port.number, 2);
+  std::copy(port.begin(), port.end(), packet.transport.begin() + static_cast<std::ptrdiff_t>(ports_at + 2));
+  return packet;
+}
+
 /// Answers and advertisements with one thing about them that is not so.
 void check_answers(const Ruleset& ruleset, const World& world, const WayOut& way, Violations& found) {
   std::vector<Probe> probes = {
@@ -222,7 +244,17 @@ void check_answers(const Ruleset& ruleset, const World& world, const WayOut& way
   for (const auto& endpoint : transport_endpoints(world)) {
     const auto protocol = static_cast<std::uint8_t>(protocol_number(endpoint.protocol));
     const auto& stranger = endpoint.address.family == Family::ipv4 ? stranger4 : stranger6;
-    probes.push_back({"an answer of somebody else", between(stranger, protocol, endpoint.port.number, 9)});
+    auto other = between(stranger, protocol, endpoint.port.number, 9);
+    probes.push_back({"an answer of somebody else", other});
+    other.socket_mark = transport_mark(world);
+    probes.push_back({"an answer of somebody else to a marked socket", other});
+    // Anybody on the link can take the server's address and port.
+    const auto forged = between(endpoint.address, protocol, endpoint.port.number, 22);
+    for (auto packet : {forged, error_about(endpoint)}) {
+      probes.push_back({"a packet of the server's address to no socket", packet});
+      packet.socket_mark = 0;
+      probes.push_back({"a packet of the server's address to an unmarked socket", packet});
+    }
   }
   for (const auto& probe : probes) {
     Packet packet = probe.packet;

@@ -277,7 +277,8 @@ bool may_enter(const World& world, const WayOut& way, const Packet& packet) {
   Packet reversed = packet;
   std::swap(reversed.source, reversed.destination);
   std::swap(reversed.source_port, reversed.destination_port);
-  if (way.link_class == LinkClass::link && (is_transport(world, reversed) || is_to_named_endpoint(policy, reversed))) {
+  const bool answers_transport = is_transport(world, reversed) && packet.socket_mark == transport_mark(world);
+  if (way.link_class == LinkClass::link && (answers_transport || is_to_named_endpoint(policy, reversed))) {
     return true;
   }
   if (way.link_class == LinkClass::lan && policy.router.dns && has_ports(packet) &&

@@ -18,8 +18,7 @@ constexpr std::int32_t priority_filter = 0;
 constexpr std::int32_t priority_postrouting = 300;
 
 Context context_of(const World& world) {
-  Context context{
-      world, world.settings.policy, transport_endpoints(world), transport_users(world), {}, {}, {}, {}, {}, {}, {}};
+  Context context{world, world.settings.policy, transport_endpoints(world), {}, {}, {}, {}, {}, {}, {}};
   if (world.trusted) {
     // Trust is only as good as the link that is there now.
     const auto link = world.links.find(world.trusted->index);
@@ -111,14 +110,10 @@ Rules refuse_rules(const Policy& policy) {
 /// is refused in the local network as well.
 Rules refuse_everywhere() {
   const std::vector<Operand> service = {field(Field::l4proto), field(Field::th_dport)};
-  return {
-      counted({ipv4(), in_set({field(Field::ip_daddr), field(Field::l4proto), field(Field::th_dport)}, "transport4")},
-              "impostor", go_to("refuse"), "G1: to the VPN server, but not from OpenVPN"),
-      counted({ipv6(), in_set({field(Field::ip6_daddr), field(Field::l4proto), field(Field::th_dport)}, "transport6")},
-              "impostor", go_to("refuse"), "G1: to the VPN server over IPv6, but not from OpenVPN"),
-      counted({in_set(service, "name_ports")}, "dns", go_to("refuse"),
-              "G7: DNS, DoT, mDNS, LLMNR or NetBIOS on a link"),
-  };
+  auto rules = refuse_unmarked_transport();
+  rules.push_back(counted({in_set(service, "name_ports")}, "dns", go_to("refuse"),
+                          "G7: DNS, DoT, mDNS, LLMNR or NetBIOS on a link"));
+  return rules;
 }
 
 Rules refuse_the_rest() {
@@ -162,7 +157,7 @@ Chain prerouting_chain(const Context& context) {
 
 Chain input_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::iif, "input_by_interface")};
-  append(rules, transport_in());
+  append(rules, transport_in(context));
   append(rules, upkeep_in(context.policy));
   append(rules, server_names_in(context));
   append(rules, endpoints_in(context.policy));
@@ -174,6 +169,7 @@ Chain input_chain(const Context& context) {
 
 Chain output_chain(const Context& context) {
   Rules rules = {dispatch_rule(Field::oif, "output_by_interface")};
+  append(rules, marked_transport_copies(context));
   append(rules, transport_out(context, Layer::packets));
   append(rules, upkeep_out(context.policy, Layer::packets));
   append(rules, server_names_out(context, Layer::packets));
@@ -256,6 +252,9 @@ std::vector<Chain> internal_chains(const Context& context) {
 void leave_logs_out(Ruleset& ruleset) {
   for (auto& table : ruleset.tables) {
     for (auto& chain : table.chains) {
+      std::erase_if(chain.rules, [](const Rule& rule) {
+        return rule.log.group != 0 && rule.counter.empty() && rule.verdict.kind == Verdict::Kind::none;
+      });
       for (auto& rule : chain.rules) {
         rule.log = {};
       }

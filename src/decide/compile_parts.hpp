@@ -25,7 +25,6 @@ struct Context {
   const model::World& world;
   const model::Policy& policy;
   std::vector<model::Endpoint> endpoints;
-  std::vector<std::uint32_t> users;
   std::optional<model::TrustedTunnel> tunnel;
   std::string tunnel_kind;
   std::vector<model::IfIndex> internal;
@@ -45,10 +44,14 @@ void append(Rules& rules, Rules more);
 /// Where a rule stands: at the hooks of IP packets, or at egress, where frames of every kind pass.
 enum class Layer : std::uint8_t { packets, frames };
 
-/// The encrypted transport, outwards: who sends it, and the exact address, protocol and port of the server.
+/// The encrypted transport, outwards: a marked socket, and the exact address, protocol and port of the server.
 [[nodiscard]] Rules transport_out(const Context& context, Layer layer);
-/// Answers of the transport, and ICMP errors that quote a packet of it (path MTU).
-[[nodiscard]] Rules transport_in();
+/// Copies of the marked transport for the daemon, as long as no tunnel is trusted; in front of `transport_out`.
+[[nodiscard]] Rules marked_transport_copies(const Context& context);
+/// Packets to a server from a socket without the mark: copied for the daemon, and dropped.
+[[nodiscard]] Rules refuse_unmarked_transport();
+/// Answers to marked sockets, and ICMP errors that quote a packet of one (path MTU).
+[[nodiscard]] Rules transport_in(const Context& context);
 /// The same for the endpoints in the sets `set`4 and `set`6, and quoted_`set`4 and 6; `what` ends the comments.
 [[nodiscard]] Rules answers_of(const std::string& set, const std::string& what);
 /// The frame is a fragment behind the first of its packet.

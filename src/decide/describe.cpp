@@ -5,6 +5,7 @@
 #include "killswitch/decide/dns_owner.hpp"
 #include "killswitch/decide/facts.hpp"
 #include "killswitch/decide/step.hpp"
+#include "killswitch/decide/transport.hpp"
 
 #include <fmt/format.h>
 #include <algorithm>
@@ -23,8 +24,8 @@ State state_of(const World& world) {
       is_dns_confirmed(world)) {
     return State::protected_;
   }
-  const bool at_work = !world.peers.empty() || any_vpn_is(world, VpnState::connecting) ||
-                       any_vpn_is(world, VpnState::activated);
+  const bool at_work = !world.peers.empty() || !world.transport.processes.empty() ||
+                       any_vpn_is(world, VpnState::connecting) || any_vpn_is(world, VpnState::activated);
   const bool running = at_work && !transport_endpoints(world).empty();
   return running && is_verified(world) ? State::connecting : State::blocked;
 }
@@ -71,12 +72,14 @@ void explain_tunnel(const World& world, Lines& reasons) {
   } else if (world.report && !world.trusted) {
     reasons.push_back(fmt::format("OpenVPN announced {}, but there is no tun interface of that name with its address",
                                   world.report->interface));
-  } else if (!world.settings.interface.empty() && world.peers.empty()) {
-    reasons.push_back(fmt::format("no tun interface {} with an address is up", world.settings.interface));
+  } else if (world.peers.empty() && !world.transport.processes.empty()) {
+    reasons.push_back(fmt::format(
+        "OpenVPN is not connected to the server: {} is at work, but holds no {} with an address",
+        describe_transport(world), world.settings.interface.empty() ? "tunnel interface" : world.settings.interface));
   } else if (world.peers.empty()) {
     reasons.emplace_back(
-        "OpenVPN is not connected to the kill switch: start it with `killswitch connect FILE.ovpn`, or add "
-        "`config /usr/share/killswitch/openvpn.conf` to the profile");
+        "no OpenVPN is at work: start it with `killswitch connect FILE.ovpn` or in any other way (openvpn --config "
+        "FILE.ovpn, a service, NetworkManager)");
   } else {
     for (const auto& [connection, peer] : world.peers) {
       reasons.push_back(fmt::format("OpenVPN is not connected to the server: {}{}{}",
@@ -84,15 +87,6 @@ void explain_tunnel(const World& world, Lines& reasons) {
                                     peer.detail));
     }
   }
-}
-
-std::string transport_words(const World& world) {
-  const auto users = transport_users(world);
-  auto words = fmt::format("mark {:#x}", transport_mark(world));
-  if (!users.empty()) {
-    words += fmt::format(" or uid {}", fmt::join(users, ", "));
-  }
-  return words;
 }
 
 /// Whether programs reach the internet of `family` through the tunnel: an address and a wide route.
@@ -116,6 +110,27 @@ std::uint64_t counter(const World& world, const char* name) {
   return found == world.observation->counters.end() ? 0 : found->second.packets;
 }
 
+void warn_of_transport(const World& world, Lines& warnings) {
+  if (!world.transport.unavailable.empty()) {
+    warnings.push_back(world.transport.unavailable +
+                       "; only an OpenVPN that is guided (`killswitch connect`) or sets the mark itself can connect");
+  }
+  if (!world.transport.refused.empty()) {
+    warnings.push_back(world.transport.refused);
+  }
+  // The first packet of every OpenVPN that does not mark itself is among them, and was sent again.
+  if (const auto refused = counter(world, "impostor"); refused > 0 && !world.trusted) {
+    warnings.push_back(
+        fmt::format("{} packet{} to the VPN server {} dropped because the socket was not proven to be OpenVPN's",
+                    refused, refused == 1 ? "" : "s", refused == 1 ? "was" : "were"));
+  }
+  if (!world.kernel.socket) {
+    warnings.emplace_back(
+        "this kernel has no nft socket expression (CONFIG_NFT_SOCKET): answers of the VPN server cannot be told from "
+        "forged ones, so none come in and OpenVPN cannot connect (G11)");
+  }
+}
+
 void warn(const World& world, Lines& warnings) {
   if (!world.state_error.empty()) {
     warnings.push_back(world.state_error);
@@ -130,16 +145,6 @@ void warn(const World& world, Lines& warnings) {
     }
     return;
   }
-  if (world.trusted && world.trusted->report.source == TunnelSource::profile) {
-    warnings.push_back(
-        fmt::format("{} is trusted by the name you gave: OpenVPN runs without management and cannot confirm it (G6)",
-                    world.trusted->report.interface));
-  }
-  if (!transport_users(world).empty() && !world.settings.remotes.empty()) {
-    warnings.emplace_back(
-        "programs of the users above may reach the server's port: `killswitch connect` marks OpenVPN's packets "
-        "instead");
-  }
   if (world.trusted && tunnel_resolvers(world).empty() && !world.settings.policy.any_tunnel_resolver) {
     warnings.emplace_back(
         "no resolver is known in the tunnel, so DNS is refused there: set /dns/tunnel_resolvers in the policy");
@@ -153,12 +158,7 @@ void warn(const World& world, Lines& warnings) {
   for (const auto& refused : judge_resolvers(world).refused) {
     warnings.push_back("the server pushed a resolver that is not used: " + refused);
   }
-  if (const auto refused = counter(world, "impostor"); refused > 0) {
-    warnings.push_back(fmt::format(
-        "{} packets to the VPN server were refused because they are not OpenVPN's ({}); if OpenVPN cannot connect, "
-        "start it with `killswitch connect`",
-        refused, transport_words(world)));
-  }
+  warn_of_transport(world, warnings);
   warn_of_networkmanager(world, warnings);
   for (auto& line : policy_warnings(world)) {
     warnings.push_back(std::move(line));
@@ -296,7 +296,8 @@ Status describe_facts(const World& world) {
     return status;
   }
   status.ipv6 = carries(world, Family::ipv6) ? "tunnelled" : "refused";
-  status.transport = transport_words(world);
+  status.transport = describe_transport(world);
+  status.open = describe_open(world);
   if (world.trusted) {
     status.tunnel = tunnel_status(world);
   }

@@ -37,10 +37,8 @@ std::string why_no_tunnel(const World& world, const Vpn& vpn) {
   if (!vpn.said->device) {
     return "active, but NetworkManager shows no interface of it";
   }
-  if (!leads_to_its_server(world, vpn)) {
-    return "active, but no route of NetworkManager's leads to a server that was pinned for it: connect it anew";
-  }
-  return fmt::format("active, but there is no tun interface {} with its address", vpn.said->device->interface);
+  return fmt::format("active, but no proven OpenVPN is seen to hold {} and to send to a pinned server",
+                     vpn.said->device->interface);
 }
 
 }  // namespace

@@ -60,7 +60,7 @@ void about_the_vpn(const World& world, Lines& lines) {
     if (!world.settings.networkmanager.empty()) {
       return;
     }
-    add(lines, "killswitch connect FILE.ovpn", "starts OpenVPN under the lock");
+    add(lines, "killswitch connect FILE.ovpn", "starts OpenVPN, guided; openvpn --config FILE.ovpn does as well");
     return;
   }
   add(lines, "killswitch status --watch", "follows OpenVPN, which is at work");

@@ -13,6 +13,9 @@ namespace killswitch::decide {
 /// What the policy gives up, and what of it has no effect on this machine.
 [[nodiscard]] std::vector<std::string> policy_warnings(const model::World& world);
 
+/// What may leave this machine outside the tunnel at this moment, by what the rules of `world` let pass.
+[[nodiscard]] std::vector<std::string> describe_open(const model::World& world);
+
 /// Why NetworkManager's VPN connections carry no tunnel.
 void explain_networkmanager(const model::World& world, std::vector<std::string>& reasons);
 /// Connections that are not any more what was enrolled.

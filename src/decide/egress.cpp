@@ -24,7 +24,7 @@ Match masked_not_zero(Operand bytes, Bytes mask) {
   return match;
 }
 
-/// Fragments behind the first show no port. To the server's address, from OpenVPN, they belong to its packets.
+/// Fragments behind the first show no port. To the server's address, from a marked socket, they belong to its packets.
 Rules fragments_out(const Context& context) {
   const auto behind4 = both({equal(Field::ether_type, ether_type_ipv4), in_set({field(Field::ip_daddr)}, "servers4")},
                             behind_first_fragment(Family::ipv4));
@@ -32,15 +32,9 @@ Rules fragments_out(const Context& context) {
                             behind_first_fragment(Family::ipv6));
   const Matches marked = {equal(Field::mark, transport_mark(context.world))};
   Rules rules = {
-      rule(both(marked, behind4), accept(), "G1: fragment of the VPN transport, marked by OpenVPN"),
-      rule(both(marked, behind6), accept(), "G1 G8: fragment of the VPN transport over IPv6, marked by OpenVPN"),
+      rule(both(marked, behind4), accept(), "G1: fragment of the VPN transport, from a marked socket"),
+      rule(both(marked, behind6), accept(), "G1 G8: fragment of the VPN transport over IPv6, from a marked socket"),
   };
-  if (!context.users.empty()) {
-    const Matches users = {in_set({field(Field::skuid)}, "transport_users")};
-    rules.push_back(rule(both(users, behind4), accept(), "G1: fragment of the VPN transport, by OpenVPN's user"));
-    rules.push_back(
-        rule(both(users, behind6), accept(), "G1 G8: fragment of the VPN transport over IPv6, by OpenVPN's user"));
-  }
   if (!context.policy.endpoints.empty()) {
     const Matches host4 = {equal(Field::ether_type, ether_type_ipv4), in_set({field(Field::ip_daddr)}, "hosts4")};
     const Matches host6 = {equal(Field::ether_type, ether_type_ipv6), in_set({field(Field::ip6_daddr)}, "hosts6")};

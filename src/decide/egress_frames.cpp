@@ -183,11 +183,7 @@ Chain pppoe_chain(const Context& context) {
   Rules rules = {rule({in_set({Operand{Field::payload, PayloadBase::network, 6, 2}}, "ppp_upkeep")}, accept(),
                       "G1: link upkeep, PPP negotiates its session")};
   append_flows(rules, {equal(Field::mark, transport_mark(context.world))}, "pppoe_transport", "pppoe_servers",
-               "G1: VPN transport in PPPoE, marked by OpenVPN");
-  if (!context.users.empty()) {
-    append_flows(rules, {in_set({field(Field::skuid)}, "transport_users")}, "pppoe_transport", "pppoe_servers",
-                 "G1: VPN transport in PPPoE, by a user OpenVPN runs as");
-  }
+               "G1: VPN transport in PPPoE, from a marked socket");
   if (!context.policy.endpoints.empty()) {
     append_flows(rules, {}, "pppoe_endpoints", "pppoe_endpoint_hosts", "G1: server named by the policy, in PPPoE");
   }

@@ -1,5 +1,6 @@
 #include "killswitch/decide/facts.hpp"
 
+#include "killswitch/decide/transport.hpp"
 #include "killswitch/model/server_name.hpp"
 
 #include <fmt/format.h>
@@ -24,28 +25,6 @@ bool carries_announced_address(const Link& link, const TunnelReport& report) {
   });
 }
 
-bool usable(const Link& link) {
-  return link.index != loopback_ifindex && is_tunnel_kind(link.kind);
-}
-
-/// Without management, the administrator named the interface (`enable --interface`): its name, kind and having an
-/// address are all there is to go by, and `status` says so.
-std::optional<TrustedTunnel> match_named_interface(const World& world) {
-  if (world.settings.interface.empty() || !world.peers.empty()) {
-    return std::nullopt;
-  }
-  for (const auto& [index, link] : world.links) {
-    if (link.name == world.settings.interface && usable(link) && link.up && !link.addresses.empty()) {
-      TunnelReport report;
-      report.interface = link.name;
-      report.addresses = link.addresses;
-      report.source = TunnelSource::profile;
-      return TrustedTunnel{index, report};
-    }
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 bool needs_twin(const KernelFeatures& kernel) {
@@ -67,9 +46,14 @@ bool is_tunnel_kind(std::string_view kind) {
   return kind == "tun" || kind == "ovpn" || kind == "ovpn-dco";
 }
 
+bool may_be_tunnel(const Link& link, const World& world) {
+  const auto& only = world.settings.interface;
+  return link.index != loopback_ifindex && is_tunnel_kind(link.kind) && (only.empty() || link.name == only);
+}
+
 std::optional<TrustedTunnel> match_tunnel(const World& world) {
   if (!world.report) {
-    return match_named_interface(world);
+    return match_process_tunnel(world);
   }
   // An interface that was trusted stays the only candidate: a later one of the same name is another one (G6).
   for (const auto& [index, link] : world.links) {
@@ -77,7 +61,7 @@ std::optional<TrustedTunnel> match_tunnel(const World& world) {
         world.trusted && world.trusted->report.interface == world.report->interface ? index == world.trusted->index
                                                                                     : link.name ==
                                                                                           world.report->interface;
-    if (candidate && usable(link) && carries_announced_address(link, *world.report)) {
+    if (candidate && may_be_tunnel(link, world) && carries_announced_address(link, *world.report)) {
       return TrustedTunnel{index, *world.report};
     }
   }
@@ -185,19 +169,6 @@ bool runs_with_snippet(const World& world) {
   return std::any_of(world.peers.begin(), world.peers.end(), [](const auto& entry) {
     return entry.second.direction == management::Direction::openvpn_connected;
   });
-}
-
-std::vector<std::uint32_t> transport_users(const World& world) {
-  // NetworkManager's plugin runs OpenVPN without any mark, whatever other profiles say.
-  const bool marked =
-      runs_with_snippet(world) || (world.settings.profile_mark.has_value() && world.settings.networkmanager.empty());
-  if (world.settings.policy.transport_identity == TransportIdentity::mark || marked) {
-    return {};
-  }
-  auto users = world.settings.transport_users;
-  users.push_back(0);
-  sort_unique(users);
-  return users;
 }
 
 namespace {

@@ -35,16 +35,49 @@ Rule neighbour_discovery(Layer layer, std::uint32_t type, Matches more, const ch
 
 Rules transport_out(const Context& context, Layer layer) {
   const auto mark = equal(Field::mark, transport_mark(context.world));
-  const auto users = in_set({field(Field::skuid)}, "transport_users");
   const Matches to4 = {ipv4(layer), in_set({field(Field::ip_daddr), l4(), field(Field::th_dport)}, "transport4")};
   const Matches to6 = {ipv6(layer), in_set({field(Field::ip6_daddr), l4(), field(Field::th_dport)}, "transport6")};
+  return {rule(both({mark}, to4), accept(), "G1: VPN transport, from a marked socket"),
+          rule(both({mark}, to6), accept(), "G1 G8: VPN transport over IPv6, from a marked socket")};
+}
+
+namespace {
+
+/// A copy of what is sent to a server goes to the daemon, which looks at whose socket it was; no verdict depends on it.
+Rules transport_copies(Matches matches, const char* prefix, std::uint32_t per_second, const char* comment) {
   Rules rules;
-  rules.push_back(rule(both({mark}, to4), accept(), "G1: VPN transport, marked by OpenVPN"));
-  rules.push_back(rule(both({mark}, to6), accept(), "G1 G8: VPN transport over IPv6, marked by OpenVPN"));
-  if (!context.users.empty()) {
-    rules.push_back(rule(both({users}, to4), accept(), "G1: VPN transport, by a user OpenVPN runs as"));
-    rules.push_back(rule(both({users}, to6), accept(), "G1 G8: VPN transport over IPv6, by a user OpenVPN runs as"));
+  for (const auto& to :
+       {Matches{decide::ipv4(), in_set({field(Field::ip_daddr), l4(), field(Field::th_dport)}, "transport4")},
+        Matches{decide::ipv6(), in_set({field(Field::ip6_daddr), l4(), field(Field::th_dport)}, "transport6")}}) {
+    auto copy = rule(both(matches, to), {}, comment);
+    copy.log = {transport_group, prefix, per_second};
+    rules.push_back(std::move(copy));
   }
+  return rules;
+}
+
+}  // namespace
+
+Rules marked_transport_copies(const Context& context) {
+  constexpr std::uint32_t most_a_second = 5;
+  if (context.tunnel) {
+    return {};  // what carries the tunnel is known: no packet pays for it any more
+  }
+  return transport_copies({equal(Field::mark, transport_mark(context.world))}, marked_prefix, most_a_second,
+                          "G6: copy for the daemon: which process has the marked socket");
+}
+
+Rules refuse_unmarked_transport() {
+  constexpr std::uint32_t most_a_second = 50;
+  auto rules =
+      transport_copies({}, unmarked_prefix, most_a_second, "G1: copy for the daemon: is the socket OpenVPN's?");
+  // Dropped, not rejected: OpenVPN would give the server up before its socket is proven and marked.
+  rules.push_back(
+      counted({decide::ipv4(), in_set({field(Field::ip_daddr), l4(), field(Field::th_dport)}, "transport4")},
+              "impostor", drop(), "G1: to the VPN server, but not from a marked socket"));
+  rules.push_back(
+      counted({decide::ipv6(), in_set({field(Field::ip6_daddr), l4(), field(Field::th_dport)}, "transport6")},
+              "impostor", drop(), "G1: to the VPN server over IPv6, but not from a marked socket"));
   return rules;
 }
 
@@ -107,9 +140,18 @@ Rules answers_of(const std::string& set, const std::string& what) {
   };
 }
 
-Rules transport_in() {
+Rules transport_in(const Context& context) {
+  if (!context.world.kernel.socket) {
+    return {};  // answers cannot be told from forged ones: `status` says so
+  }
   auto rules = answers_of("transport", "the VPN server");
-  // IPv6 is put together again behind this hook, so fragments without a port are seen here; IPv4 before it.
+  // Anybody on the link can take the server's address and port: an answer counts only for a socket that is marked.
+  // For an ICMP error the kernel looks up the socket that sent what it quotes.
+  for (auto& one : rules) {
+    one.matches.push_back(equal(Field::socket_mark, transport_mark(context.world)));
+  }
+  // IPv6 is put together again behind this hook, so fragments without a port are seen here; IPv4 before it. Without its
+  // first fragment, which has to pass the rule above, nothing is put together of them.
   rules.push_back(
       rule(both({decide::ipv6(), in_set({field(Field::ip6_saddr)}, "servers6")}, behind_first_fragment(Family::ipv6)),
            accept(), "G11: fragment of an answer of the VPN server over IPv6"));

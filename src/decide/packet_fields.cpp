@@ -222,6 +222,7 @@ std::optional<Value> load(const Packet& packet, const Operand& operand) {
     case Field::l4proto: return is_ip(packet) ? std::optional<Value>{std::uint32_t{packet.protocol}} : std::nullopt;
     case Field::mark: return Value{packet.mark};
     case Field::skuid: return number(packet.uid);
+    case Field::socket_mark: return is_ip(packet) ? number(packet.socket_mark) : std::nullopt;
     case Field::fib_daddr_iif_type: return is_ip(packet) ? std::optional<Value>{packet.fib_type} : std::nullopt;
     case Field::ct_state: return is_ip(packet) ? std::optional<Value>{packet.ct_state} : std::nullopt;
     case Field::ip_saddr:

@@ -95,14 +95,6 @@ Set dispatch_map(const Context& context, const Dispatch& dispatch) {
   return map;
 }
 
-Set users_set(const Context& context) {
-  Set users = plain_set("transport_users", {KeyType::uid});
-  for (const auto uid : context.users) {
-    users.elements.push_back({{number(uid)}, {}});
-  }
-  return users;
-}
-
 /// Where link-local IPv6 goes: neighbours, and the group of all DHCPv6 servers (RFC 8415).
 Set link_local_set() {
   return prefix_set("link_local6", Family::ipv6,
@@ -221,7 +213,6 @@ std::vector<Set> egress_sets_of(const Context& context) {
   std::vector<Set> sets = {
       endpoint_set("transport4", Family::ipv4, context.endpoints),
       endpoint_set("transport6", Family::ipv6, context.endpoints),
-      users_set(context),
       host_set("servers4", Family::ipv4, context.endpoints),
       host_set("servers6", Family::ipv6, context.endpoints),
       link_local_set(),
@@ -259,7 +250,6 @@ std::vector<Set> sets_of(const Context& context) {
       // Looked up with raw payload alone: nft(8) wants a set of its own for that.
       endpoint_set("quoted_transport4", Family::ipv4, context.endpoints),
       endpoint_set("quoted_transport6", Family::ipv6, context.endpoints),
-      users_set(context),
       interface_set("internal_interfaces", guests),
       tunnel_users_set(context),
       service_set("dns_ports", {53, 853}),

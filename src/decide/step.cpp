@@ -203,6 +203,10 @@ struct Stepper {
   void on(const ServerRouteFound& event) { on_route(world, event); }
   void on(const HostRouteChanged& event) { on_route(world, event, effects); }
   void on(const NetworkManagerFound& event) { on_networkmanager(world, event); }
+  void on(const TransportProven& event) { on_transport(world, event, effects); }
+  void on(const TransportEnded& event) { on_transport(world, event); }
+  void on(const TransportRefused& event) { on_transport(world, event, effects); }
+  void on(const TransportProofUnavailable& event) { on_transport(world, event, effects); }
 
   void on(const StateSaved& /*event*/) { world.state_error.clear(); }
 
@@ -230,9 +234,8 @@ void renew_trust(World& world, Effects& effects) {
   }
   const auto before = world.trusted;
   if (world.trusted && world.links.find(world.trusted->index) == world.links.end()) {
-    forget_lost_tunnel(world);
+    forget_report(world);  // one that comes later under its name is another one, until it is announced or proven (G6)
   }
-  renew_announcement(world);
   world.trusted = match_tunnel(world);
   if (world.trusted != before) {
     effects.emplace_back(SaveState{});
@@ -316,7 +319,7 @@ World restore(const SavedState& saved) {
   world.settings = saved.settings;
   world.trial = saved.trial;
   world.trusted = saved.tunnel;
-  if (saved.tunnel && saved.tunnel->report.source != TunnelSource::profile) {
+  if (saved.tunnel && saved.tunnel->report.source == TunnelSource::management) {
     world.report = saved.tunnel->report;
   }
   return world;

@@ -139,12 +139,13 @@ void handle(Conversation& talk, const management::State& message) {
 
 void handle(Conversation& talk, const TunnelUp& message) {
   auto& world = talk.world;
-  const bool networkmanagers = world.report && world.report->source == TunnelSource::networkmanager;
-  const bool other_reports = networkmanagers || (world.report && world.reporter && *world.reporter != talk.connection);
-  if (other_reports) {
-    talk.effects.push_back(
-        warning(fmt::format("a second OpenVPN announced {}; only {} is trusted, as one tunnel is all there can be (G6)",
-                            message.report.interface, world.report->interface)));
+  const bool other_reports = world.report && world.reporter && *world.reporter != talk.connection;
+  const bool other_is_proven = world.trusted && world.trusted->report.source == TunnelSource::process &&
+                               world.trusted->report.interface != message.report.interface;
+  if (other_reports || other_is_proven) {
+    talk.effects.push_back(warning(fmt::format(
+        "a second OpenVPN announced {}; only {} is trusted, as one tunnel is all there can be (G6)",
+        message.report.interface, other_reports ? world.report->interface : world.trusted->report.interface)));
     return;
   }
   world.report = message.report;
@@ -203,9 +204,10 @@ void forget_report(World& world) {
 void on_management(World& world, const ManagementOpened& event, Effects& effects) {
   ManagementPeer peer;
   peer.direction = event.direction;
+  peer.pid = event.pid;
   peer.adopted = event.adopted;
   world.peers[event.connection] = std::move(peer);
-  if (world.report && !world.reporter && world.report->source == TunnelSource::management) {
+  if (world.report && !world.reporter) {
     world.reporter = event.connection;  // the connection outlived our restart, or a new OpenVPN will announce anew
   }
   effects.push_back(SubscribeManagement{event.connection});

@@ -30,10 +30,10 @@ void on_management(model::World& world, const model::ManagementClosed& event, Ef
 void on_management(model::World& world, const model::ManagementReceived& event, Effects& effects);
 
 void on_networkmanager(model::World& world, const model::NetworkManagerFound& event);
-/// What NetworkManager says of an enrolled connection takes the place of OpenVPN's own announcement, or its place ends.
-void renew_announcement(model::World& world);
-/// The interface that was trusted is gone: one that comes later is another one, until it is announced (G6).
-void forget_lost_tunnel(model::World& world);
+void on_transport(model::World& world, const model::TransportProven& event, Effects& effects);
+void on_transport(model::World& world, const model::TransportEnded& event);
+void on_transport(model::World& world, const model::TransportRefused& event, Effects& effects);
+void on_transport(model::World& world, const model::TransportProofUnavailable& event, Effects& effects);
 
 /// Another program changed our tables: what was observed is void.
 void on_tampering(model::World& world, const model::RulesetTouched& event, std::chrono::sys_seconds now,

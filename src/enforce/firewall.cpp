@@ -123,6 +123,7 @@ Outcome Firewall::probe() {
   features_ = {.owner = accepted(probe.owner),
                .persist = accepted(probe.owner_persist),
                .fib = accepted(probe.fib),
+               .socket = accepted(probe.socket),
                .egress = accepted(probe.egress),
                .log = accepted(probe.log),
                .grows = accepted(probe.deviceless) && accepted(probe.grows),

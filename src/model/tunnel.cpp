@@ -5,10 +5,9 @@ namespace killswitch::model {
 std::string_view to_string(TunnelSource source) {
   switch (source) {
     case TunnelSource::management: return "management";
-    case TunnelSource::profile: return "profile";
-    case TunnelSource::networkmanager: return "networkmanager";
+    case TunnelSource::process: return "process";
   }
-  return "profile";
+  return "process";
 }
 
 }  // namespace killswitch::model

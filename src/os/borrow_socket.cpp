@@ -1,13 +1,11 @@
 #include "killswitch/os/borrow_socket.hpp"
 
 #include "killswitch/os/files.hpp"
+#include "killswitch/os/process.hpp"
 
 #include <fmt/format.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <cerrno>
-#include <charconv>
-#include <filesystem>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -15,19 +13,10 @@
 namespace killswitch::os {
 namespace {
 
-namespace fs = std::filesystem;
-
 struct Place {
   int pid{0};
   int fd{0};
 };
-
-std::optional<int> number_of(const std::string& name) {
-  int number = 0;
-  const auto* end = name.data() + name.size();
-  const auto [stop, error] = std::from_chars(name.data(), end, number);
-  return error == std::errc{} && stop == end ? std::optional{number} : std::nullopt;
-}
 
 /// The socket's number in the file system of sockets, from /proc/net/netlink.
 Result<std::optional<std::string>> find_inode(int protocol, std::uint32_t port_id) {
@@ -53,29 +42,12 @@ Result<std::optional<std::string>> find_inode(int protocol, std::uint32_t port_i
   return std::optional<std::string>{};
 }
 
-/// Calls `visit` with the numbers that are names in `directory`, until it returns true. Processes and descriptors come
-/// and go meanwhile; what is gone is passed over.
-template <typename Visit>
-bool any_number_in(const fs::path& directory, Visit visit) {
-  std::error_code error;
-  for (fs::directory_iterator entry{directory, error}; !error && entry != fs::directory_iterator{};
-       entry.increment(error)) {
-    const auto number = number_of(entry->path().filename());
-    if (number && visit(*number)) {
-      return true;
-    }
-  }
-  return false;
-}
-
 std::optional<Place> find_holder(const std::string& inode) {
-  const fs::path wanted{"socket:[" + inode + "]"};
+  const auto wanted = fmt::format("socket:[{}]", inode);
   std::optional<Place> found;
   any_number_in("/proc", [&](int pid) {
-    const auto directory = fmt::format("/proc/{}/fd", pid);
-    return pid != ::getpid() && any_number_in(directory, [&](int fd) {
-             std::error_code gone;
-             if (fs::read_symlink(fmt::format("{}/{}", directory, fd), gone) == wanted) {
+    return pid != ::getpid() && any_number_in(fmt::format("/proc/{}/fd", pid), [&](int fd) {
+             if (link_of_process(static_cast<std::uint32_t>(pid), fmt::format("fd/{}", fd).c_str()) == wanted) {
                found = Place{pid, fd};
              }
              return found.has_value();
@@ -100,11 +72,11 @@ Result<Fd> borrow_netlink_socket(int protocol, std::uint32_t port_id) {
   if (!place) {
     return fail(ESRCH, fmt::format("find the process that holds the netlink socket with port {}", port_id));
   }
-  const Fd process{static_cast<int>(::syscall(SYS_pidfd_open, place->pid, 0))};
-  Fd socket{process ? static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), place->fd, 0)) : -1};
+  auto process = open_process(static_cast<std::uint32_t>(place->pid));
+  auto socket = process ? duplicate_of(*process, place->fd) : std::move(process);
   if (!socket) {
-    return fail(errno, fmt::format("borrow the netlink socket with port {} from process {} ({})", port_id, place->pid,
-                                   name_of(place->pid)));
+    return fail(socket.error().within(fmt::format("borrow the netlink socket with port {} from process {} ({})",
+                                                  port_id, place->pid, name_of(place->pid))));
   }
   return socket;
 }

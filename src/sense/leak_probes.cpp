@@ -32,7 +32,6 @@ using model::Protocol;
 // After the last probe: neighbours that had to be found, queues that had to drain.
 constexpr std::chrono::milliseconds settling{1200};
 constexpr std::uint32_t nobody = 65534;
-constexpr std::uint32_t somebody = 65533;  // where OpenVPN runs as nobody
 
 std::string words_of(int errno_value) {
   return std::generic_category().message(errno_value);
@@ -158,12 +157,8 @@ std::string Run::aim_at_server(Shot& shot) const {
   } else if (shot.way == ProbeWay::frame && server->protocol == Protocol::tcp) {
     return "the server is asked over TCP";
   }
-  const auto& users = trial_.transport_users;
-  if (shot.way == ProbeWay::frame && std::find(users.begin(), users.end(), 0U) != users.end()) {
-    return "OpenVPN runs without a mark, so that root's packets to its server count as its own";
-  }
   if (shot.probe->other_user) {
-    shot.user = std::find(users.begin(), users.end(), nobody) == users.end() ? nobody : somebody;
+    shot.user = nobody;
   }
   return {};
 }

@@ -52,13 +52,6 @@ const BusValues& elements_of(const BusValue* list) {
 
 /// An IP4Config or IP6Config of the tunnel's device.
 void take_config(VpnDevice& device, const BusValue& config) {
-  for (const auto& entry : elements_of(find(config, "AddressData"))) {
-    const auto address = address_behind(entry, "address");
-    const auto length = number_of(find(entry, "prefix"));
-    if (address && !model::is_link_local(*address) && length <= 8 * address->size()) {
-      device.addresses.push_back({*address, static_cast<std::uint8_t>(length)});
-    }
-  }
   for (const auto& entry : elements_of(find(config, "NameserverData"))) {  // IPv4
     if (const auto address = address_behind(entry, "address")) {
       device.resolvers.push_back(*address);
@@ -76,16 +69,6 @@ void take_config(VpnDevice& device, const BusValue& config) {
     auto& known = device.search_domains;
     if (codec::is_host(domain) && std::find(known.begin(), known.end(), domain) == known.end()) {
       known.push_back(std::move(domain));
-    }
-  }
-}
-
-/// Single addresses with a route of their own, of a configuration of the link below.
-void take_routes(VpnDevice& device, const BusValue& config) {
-  for (const auto& entry : elements_of(find(config, "RouteData"))) {
-    const auto destination = address_behind(entry, "dest");
-    if (destination && number_of(find(entry, "prefix")) == 8 * destination->size()) {
-      device.way_out.push_back(*destination);
     }
   }
 }
@@ -217,24 +200,17 @@ struct NetworkManagerSensor::Round : std::enable_shared_from_this<Round> {
   }
 
   /// Asked and answered in this order: IPv4 comes first. The device of the tunnel is the one with the connection's
-  /// addresses; that of the connection is the link below.
+  /// configuration.
   void ask_for_devices(const std::string& uuid, const BusValue& active) {
     const auto config4 = text_of(find(active, "Ip4Config"));
     const auto config6 = text_of(find(active, "Ip6Config"));
-    const auto below = texts_of(find(active, "Devices"));
     ask(get_property(owner, networkmanager_path, networkmanager_name, "Devices"), [=, this](const BusValue& paths) {
       for (const auto& path : texts_of(inside(paths))) {
-        // Of a persistent connection whose link was lost meanwhile NetworkManager does not say any more which it is.
-        const bool may_be_below = below.empty() || std::find(below.begin(), below.end(), path) != below.end();
         ask(get_properties(owner, path, device_interface), [=, this](const BusValue& device) {
           const auto its4 = text_of(find(device, "Ip4Config"));
           const auto its6 = text_of(find(device, "Ip6Config"));
           if ((is_object(config4) && its4 == config4) || (is_object(config6) && its6 == config6)) {
-            device_of(uuid).path = path;
             device_of(uuid).interface = text_of(find(device, "Interface"));
-          } else if (may_be_below) {
-            ask_for_config(its4, ip4_config, [this, uuid](const BusValue& c) { take_routes(device_of(uuid), c); });
-            ask_for_config(its6, ip6_config, [this, uuid](const BusValue& c) { take_routes(device_of(uuid), c); });
           }
         });
       }
@@ -340,7 +316,7 @@ void NetworkManagerSensor::finish(const Round& round) {
   model::NetworkManagerFound found{round.running, round.connections};
   bool incomplete = round.incomplete;
   for (auto& one : found.connections) {
-    if (one.device && (!is_object(one.device->path) || !codec::is_interface_name(one.device->interface))) {
+    if (one.device && !codec::is_interface_name(one.device->interface)) {
       one.device.reset();
     }
     incomplete = incomplete || (one.state == VpnState::activated && !one.device);

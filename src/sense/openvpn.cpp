@@ -158,7 +158,7 @@ void OpenVpnSensor::open(Direction direction, os::Fd fd, std::optional<Connectio
   last_id_ = std::max(last_id_, name.number);
   connections_.emplace(name, Connection{direction, std::move(fd), {}, {}, 0, {}});
   watch(name);
-  report_(ManagementOpened{name, direction});
+  report_(ManagementOpened{name, direction, false, unix_peer_pid(connections_.at(name).fd.get())});
 }
 
 /// Watches for what is wanted now: input always, room for output while some waits.

@@ -201,6 +201,14 @@ Outcome check_unix_peer(int fd) {
   return done();
 }
 
+std::uint32_t unix_peer_pid(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  const bool known =
+      option_of(fd, SO_DOMAIN) == AF_UNIX && ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
+  return known && peer.pid > 0 ? static_cast<std::uint32_t>(peer.pid) : 0;
+}
+
 std::optional<bool> listener_is_trusted(std::string_view table, const TcpAddress& address, std::uint32_t own_uid) {
   constexpr std::string_view listening = "0A";
   const auto port = fmt::format("{:04X}", address.port.number);

@@ -33,6 +33,8 @@ struct Connecting {
 
 /// The process at the other end of a connected unix socket is root, or has our own user id (a test).
 [[nodiscard]] Outcome check_unix_peer(int fd);
+/// The process that connected or listens there, as the kernel says; 0: not a unix socket, or in another PID namespace.
+[[nodiscard]] std::uint32_t unix_peer_pid(int fd);
 /// The program that listens there is root's: another user could have taken the port before OpenVPN did.
 [[nodiscard]] Outcome check_listener(const model::ManagementAddress& address, int fd);
 /// The check of a TCP listener, of the text of /proc/net/tcp or tcp6.

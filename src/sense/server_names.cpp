@@ -1,15 +1,12 @@
 #include "killswitch/sense/server_names.hpp"
 
-#include "killswitch/codec/nflog.hpp"
-#include "killswitch/codec/nft_dump.hpp"
 #include "killswitch/model/server_name.hpp"
 #include "killswitch/os/child.hpp"
 #include "killswitch/os/log.hpp"
+#include "nflog_socket.hpp"
 
-#include <linux/netlink.h>
 #include <sys/epoll.h>
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 
 namespace killswitch::sense {
@@ -18,7 +15,6 @@ namespace {
 // The longest answer without EDNS is 512 bytes; resolvers ask for up to 1232, and 4096 is what most allow.
 constexpr std::uint32_t copied_bytes = 4096;
 constexpr std::size_t most_questions = 64;
-constexpr int datagrams_at_once = 64;
 
 }  // namespace
 
@@ -32,26 +28,9 @@ ServerNameSensor::~ServerNameSensor() {
 }
 
 Result<std::unique_ptr<ServerNameSensor>> ServerNameSensor::start(os::EventLoop& loop, Post post) {
-  auto socket = os::NetlinkSocket::open(NETLINK_NETFILTER);
+  auto socket = open_nflog(model::server_names_group, copied_bytes);
   if (!socket) {
     return fail(socket.error().within("hear answers to questions for names"));
-  }
-  const std::uint32_t sequence = socket->next_sequence();
-  static_cast<void>(socket->next_sequence());
-  const auto sent = socket->send(codec::encode_nflog_bind(model::server_names_group, copied_bytes, sequence));
-  const auto quiet = sent ? socket->set_nonblocking() : sent;
-  if (!quiet) {
-    return fail(quiet.error().within("hear answers to questions for names: nflog"));
-  }
-  // Both messages have been answered by the time send returns.
-  while (const auto datagram = socket->receive()) {
-    for (const auto& reply : codec::decode_replies(*datagram)) {
-      if (reply.errno_value != 0) {
-        return fail(reply.errno_value,
-                    "hear answers to questions for names: nflog: another killswitchd, or no "
-                    "nfnetlink_log in this kernel");
-      }
-    }
   }
   std::unique_ptr<ServerNameSensor> sensor{new ServerNameSensor{loop, std::move(*socket), std::move(post)}};
   auto source = loop.watch_fd(sensor->socket_.fd(), EPOLLIN, [raw = sensor.get()](std::uint32_t) { raw->read(); });
@@ -63,18 +42,7 @@ Result<std::unique_ptr<ServerNameSensor>> ServerNameSensor::start(os::EventLoop&
 }
 
 void ServerNameSensor::read() {
-  for (int i = 0; i < datagrams_at_once; ++i) {
-    const auto datagram = socket_.receive();
-    if (!datagram) {
-      if (datagram.error().code.value() == ENOBUFS) {
-        continue;  // a flood of answers: some were not heard, more will come
-      }
-      return;
-    }
-    for (const auto& logged : codec::decode_nflog(*datagram)) {
-      hear(logged.prefix, logged.bytes);
-    }
-  }
+  read_nflog(socket_, [this](const codec::LoggedPacket& logged) { hear(logged.prefix, logged.bytes); });
 }
 
 void ServerNameSensor::hear(const std::string& prefix, std::span<const std::uint8_t> bytes) {

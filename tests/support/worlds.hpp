@@ -56,7 +56,14 @@ inline model::DnsFacts plain_resolv_conf(const std::string& server) {
 
 /// What the newest kernel can do.
 inline model::KernelFeatures all_features() {
-  return {.owner = true, .persist = true, .fib = true, .egress = true, .log = true, .grows = true, .ahead = true};
+  return {.owner = true,
+          .persist = true,
+          .fib = true,
+          .socket = true,
+          .egress = true,
+          .log = true,
+          .grows = true,
+          .ahead = true};
 }
 
 /// Enabled with a profile of two remotes of one name; OpenVPN does not run.

@@ -52,11 +52,11 @@ void run(World& world, const Event& event) {
 }
 
 KernelFeatures debian12() {
-  return {.owner = true, .persist = false, .fib = true, .egress = true, .grows = false, .ahead = false};
+  return {.owner = true, .persist = false, .fib = true, .socket = true, .egress = true, .grows = false, .ahead = false};
 }
 
 KernelFeatures debian13() {
-  return {.owner = true, .persist = true, .fib = true, .egress = true, .grows = true, .ahead = false};
+  return {.owner = true, .persist = true, .fib = true, .socket = true, .egress = true, .grows = true, .ahead = false};
 }
 
 Link hardware(std::uint32_t index, const char* name) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "killswitch/app/paths.hpp"
+#include "killswitch/app/transport_prover.hpp"
 #include "killswitch/enforce/dns.hpp"
 #include "killswitch/enforce/firewall.hpp"
 #include "killswitch/model/effect.hpp"
@@ -88,6 +89,9 @@ private:
   void change_route(const model::ChangeHostRoute& change);
   void retry_route_later();
 
+  // Which processes carry the transport.
+  void start_prover();
+
   // Requests.
   void watch_state_file();
   void start_openvpn_sensor();
@@ -128,6 +132,7 @@ private:
   bool route_unknown_{false};  ///< the kernel did not answer
   os::EventSource route_retry_;
   std::optional<sense::RulesetWatch> ruleset_watch_;
+  TransportProver prover_;
   std::optional<sense::OpenVpnSensor> openvpn_;
   std::unique_ptr<sense::ServerNameSensor> server_names_;  ///< null: the kernel cannot tell us of answers
   std::optional<std::chrono::sys_seconds> question_due_;
@@ -147,7 +152,7 @@ private:
   os::EventSource bus_retry_;
   int bus_attempts_{0};  ///< since there was a bus
   os::EventSource names_retry_;
-  std::string bus_problem_;  ///< said in the journal already
+  std::string bus_problem_;                       ///< said in the journal already
   std::vector<serve::Answer> waiting_for_names_;  ///< asked to disable
 };
 

@@ -6,6 +6,7 @@
 
 #include "killswitch/base/result.hpp"
 #include "killswitch/model/endpoint.hpp"
+#include "killswitch/model/packet.hpp"
 
 #include <cstdint>
 #include <span>
@@ -28,6 +29,7 @@ struct HeldFlow {
   Flow flow;
   std::uint8_t family{0};          ///< AF_INET or AF_INET6, as it was listed
   std::vector<std::uint8_t> name;  ///< inet_diag_sockid, or the attributes that single out an entry
+  std::uint32_t inode{0};          ///< of a socket, as /proc/PID/fd names it
   bool operator==(const HeldFlow&) const = default;
 };
 
@@ -48,6 +50,10 @@ struct FlowAnswer {
 /// @param protocol IPPROTO_TCP or IPPROTO_UDP
 [[nodiscard]] std::vector<std::uint8_t> encode_socket_listing(std::uint8_t family, std::uint8_t protocol,
                                                               std::uint32_t sequence);
+/// Asks for the one socket that sent a packet, by the kernel's own look-up: it costs the same with any number of
+/// sockets.
+/// @param sent this host's packet; its protocol is TCP or UDP, its `oif` the interface that it leaves by
+[[nodiscard]] std::vector<std::uint8_t> encode_socket_query(const model::Packet& sent, std::uint32_t sequence);
 /// SOCK_DESTROY: the program that holds the socket gets ECONNABORTED.
 [[nodiscard]] std::vector<std::uint8_t> encode_socket_destroy(const HeldFlow& held, std::uint32_t sequence);
 /// Lists the connection tracking of all families.

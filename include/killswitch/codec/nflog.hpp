@@ -2,7 +2,10 @@
 // @source Linux net/netfilter/nfnetlink_log.c, include/uapi/linux/netfilter/nfnetlink_log.h
 #pragma once
 
+#include "killswitch/model/address.hpp"
+
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +20,11 @@ namespace killswitch::codec {
 struct LoggedPacket {
   std::string prefix;                   ///< that of the rule
   std::span<const std::uint8_t> bytes;  ///< points into the datagram
+  std::uint8_t hook{0};                 ///< NF_INET_*
+  std::uint32_t mark{0};
+  std::optional<std::uint32_t> uid;  ///< of the sending socket's file; nothing: the kernel's own packet
+  std::optional<model::IfIndex> iif;
+  std::optional<model::IfIndex> oif;
 };
 /// Messages that are no packets, or broken, are left out.
 [[nodiscard]] std::vector<LoggedPacket> decode_nflog(std::span<const std::uint8_t> datagram);

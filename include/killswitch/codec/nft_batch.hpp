@@ -96,6 +96,7 @@ struct ProbeBatch {
   std::uint32_t owner{0};          ///< sequence number that is refused where there is no NFT_TABLE_F_OWNER
   std::uint32_t owner_persist{0};  ///< … no NFT_TABLE_F_PERSIST
   std::uint32_t fib{0};            ///< … no `fib daddr . iif type`
+  std::uint32_t socket{0};         ///< … no `socket mark`
   std::uint32_t egress{0};         ///< … no netdev egress hook
   std::uint32_t log{0};            ///< … no nflog
   std::uint32_t deviceless{0};     ///< … no egress chain without devices; what follows counts only where it passes

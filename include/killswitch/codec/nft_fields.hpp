@@ -16,7 +16,7 @@
 
 namespace killswitch::codec {
 
-enum class Source : std::uint8_t { meta, payload, ct, fib };
+enum class Source : std::uint8_t { meta, payload, ct, fib, socket };
 enum class ValueKind : std::uint8_t { number, ipv4, ipv6, text, bytes };
 enum class ByteOrder : std::uint8_t { host, network };
 /// What an earlier match of the same rule must have stated for the field to mean anything; nothing adds it by itself.

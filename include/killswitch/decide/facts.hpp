@@ -20,7 +20,11 @@ namespace killswitch::decide {
 /// Link kinds that OpenVPN makes: "tun" (tun and tap), "ovpn" (in-tree offload) and "ovpn-dco" (out of tree).
 [[nodiscard]] bool is_tunnel_kind(std::string_view kind);
 
-/// The interface that `report` names, if it is of a tunnel kind and carries an announced address.
+/// Of a tunnel kind, and not another interface than the one that the settings restrict the tunnel to.
+[[nodiscard]] bool may_be_tunnel(const model::Link& link, const model::World& world);
+
+/// The interface that `report` names, if it is of a tunnel kind and carries an announced address; without a report the
+/// one that a proven process holds (decide/transport).
 [[nodiscard]] std::optional<model::TrustedTunnel> match_tunnel(const model::World& world);
 
 /// The class of `link`, after the policy has been asked which interfaces it trusts and where the router's LAN is.
@@ -48,9 +52,6 @@ namespace killswitch::decide {
 /// SO_MARK of OpenVPN's packets.
 [[nodiscard]] std::uint32_t transport_mark(const model::World& world);
 
-/// The uids whose packets count as OpenVPN's besides marked ones, sorted; empty: the mark alone counts.
-[[nodiscard]] std::vector<std::uint32_t> transport_users(const model::World& world);
-
 /// An enrolled VPN connection of NetworkManager, and what NetworkManager says of it (null: it knows none such).
 struct Vpn {
   const model::NetworkManagerVpn* enrolled;
@@ -59,9 +60,6 @@ struct Vpn {
 [[nodiscard]] std::vector<Vpn> enrolled_vpns(const model::World& world);
 
 [[nodiscard]] bool any_vpn_is(const model::World& world, model::VpnState state);
-
-/// Its device has a server beside it that was pinned for this connection.
-[[nodiscard]] bool leads_to_its_server(const model::World& world, const Vpn& vpn);
 
 /// The resolvers of the tunnel: those that the server pushed and that can be reached there, else the policy's.
 struct Resolvers {

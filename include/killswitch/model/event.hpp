@@ -8,6 +8,7 @@
 #include "killswitch/model/management.hpp"
 #include "killswitch/model/networkmanager.hpp"
 #include "killswitch/model/settings.hpp"
+#include "killswitch/model/transport.hpp"
 
 #include <chrono>
 #include <optional>
@@ -64,7 +65,8 @@ struct LinksUnknown {
 struct ManagementOpened {
   management::ConnectionId connection;
   management::Direction direction;
-  bool adopted{false};  ///< kept over a restart of the daemon
+  bool adopted{false};   ///< kept over a restart of the daemon
+  std::uint32_t pid{0};  ///< of OpenVPN; 0: not known
 };
 struct ManagementClosed {
   management::ConnectionId connection;
@@ -73,6 +75,23 @@ struct ManagementClosed {
 struct ManagementReceived {
   management::ConnectionId connection;
   management::Message message;
+};
+
+/// A process was proven, or more is known of one that was: what it holds now, and where its sockets send to.
+struct TransportProven {
+  TransportProcess process;
+};
+/// A proven process ended, or runs another program now.
+struct TransportEnded {
+  std::uint32_t pid{0};
+};
+/// A process that used a pinned endpoint, or holds a tunnel device, could not be proven.
+struct TransportRefused {
+  std::string reason;
+};
+/// No process can be proven on this machine; empty: it can.
+struct TransportProofUnavailable {
+  std::string reason;
 };
 
 struct TrialRequest {
@@ -187,6 +206,6 @@ using Event =
                  BootLockNoted, KernelProbed, FirewallObserved, FirewallFailed, RulesetRefused, StateSaved,
                  StateSaveFailed, StateUnreadable, RulesetTouched, RulesetUnknown, Resumed, DnsFound, DnsEngaged,
                  DnsApplied, DnsRestored, DnsRetryDue, HostRouteTouched, ServerRouteFound, HostRouteChanged,
-                 NetworkManagerFound>;
+                 NetworkManagerFound, TransportProven, TransportEnded, TransportRefused, TransportProofUnavailable>;
 
 }  // namespace killswitch::model

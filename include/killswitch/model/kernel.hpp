@@ -16,6 +16,7 @@ struct KernelFeatures {
   bool owner{false};    ///< NFT_TABLE_F_OWNER: other programs cannot touch the table while its socket lives
   bool persist{false};  ///< NFT_TABLE_F_PERSIST: the table outlives its owner
   bool fib{false};      ///< `fib daddr . iif type`
+  bool socket{false};   ///< `socket mark`: which packets are for a marked socket
   bool egress{false};   ///< the netdev egress hook: packet sockets, bridges, macvlan
   bool log{false};      ///< nflog: questions for servers' names, and answers, are told
   bool grows{false};    ///< an egress chain that exists takes further devices (Linux 6.4)

@@ -11,9 +11,6 @@
 
 namespace killswitch::model {
 
-/// The user that NetworkManager's plugin runs OpenVPN as; without our mark.
-inline constexpr const char* networkmanager_openvpn_user = "nm-openvpn";
-
 /// A connection that `enable --networkmanager` enrolled: where it may connect to is what was saved at that moment.
 struct NetworkManagerVpn {
   std::string uuid;
@@ -28,14 +25,11 @@ enum class VpnState : std::uint8_t {
   activated,   ///< 5
 };
 
-/// The device of an activated connection.
+/// The device of an activated connection, and the DNS configuration that NetworkManager has for it.
 struct VpnDevice {
-  std::string path;                         ///< D-Bus object: another device has another one
-  std::string interface;                    ///< "tun0"
-  std::vector<InterfaceAddress> addresses;  ///< those that NetworkManager gave it; link-local ones are not told
-  std::vector<IpAddress> resolvers;         ///< pushed, or of the connection; IPv4 first
+  std::string interface;             ///< "tun0"
+  std::vector<IpAddress> resolvers;  ///< pushed, or of the connection; IPv4 first
   std::vector<std::string> search_domains;
-  std::vector<IpAddress> way_out;  ///< single addresses that have a route of their own on the link below: the server
   bool operator==(const VpnDevice&) const = default;
 };
 
@@ -51,10 +45,9 @@ struct VpnConnection {
 
 /// The part of the world that concerns NetworkManager's VPNs.
 struct NetworkManagerWorld {
-  bool asked{false};                       ///< since the daemon started; before, what was kept of the tunnel counts
+  bool asked{false};                       ///< since the daemon started; before, the resolvers that were kept count
   bool running{false};                     ///< it is on the bus and answered
   std::vector<VpnConnection> connections;  ///< of the enrolled ones, those that it knows
-  std::string gone_device;  ///< path of a device whose interface the kernel has said is gone, whatever is said of it
   bool operator==(const NetworkManagerWorld&) const = default;
 };
 

@@ -33,6 +33,8 @@ struct Packet {
   std::optional<std::uint32_t> uid;  ///< nothing: no socket (forwarded, kernel-made)
   std::uint32_t fib_type{0};         ///< RTN_LOCAL 2, RTN_UNICAST 1, …
   std::uint32_t ct_state{0};
+  std::optional<std::uint32_t>
+      socket_mark;  ///< of the receiving socket, or the one an ICMP error is about; nothing: none
   Bytes link;       ///< the link header; empty: none, at egress one of the fields
   Bytes network;    ///< bytes from the network header on; may be empty
   Bytes transport;  ///< bytes from the transport header on; may be empty

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "killswitch/model/endpoint.hpp"
+#include "killswitch/model/transport.hpp"
 
 #include <string>
 #include <string_view>
@@ -10,14 +11,9 @@
 
 namespace killswitch::model {
 
-/// SO_MARK of OpenVPN's transport socket when it is started with our snippet ("ks").
+/// SO_MARK of the transport's sockets: set by OpenVPN itself when it is started with our snippet, else by the daemon on
+/// a socket that it proved to be OpenVPN's ("ks").
 inline constexpr std::uint32_t default_transport_mark = 0x6b73;
-
-/// How packets of OpenVPN itself are told from those of another program to the same server.
-enum class TransportIdentity : std::uint8_t {
-  mark,       ///< only the mark
-  automatic,  ///< the mark; also the users (root and the profile's) as long as OpenVPN runs without our snippet
-};
 
 enum class Refusal : std::uint8_t {
   drop,    ///< programs of this host run into timeouts
@@ -58,8 +54,8 @@ struct Policy {
   std::string name;
   std::string description;
 
-  TransportIdentity transport_identity{TransportIdentity::mark};
   std::uint32_t transport_mark{default_transport_mark};
+  std::vector<TransportProgram> transport_programs;  ///< trusted besides OpenVPN's own, once a process is proven
 
   bool dhcp{false};                 ///< DHCPv4 and DHCPv6 client on links
   bool neighbour_discovery{false};  ///< NDP with hop limit 255 on links (IPv6 does not work without)

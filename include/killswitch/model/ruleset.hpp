@@ -38,6 +38,7 @@ enum class Field : std::uint8_t {
   th_dport,            ///< bytes 2–3 of the transport header
   fib_daddr_iif_type,  ///< RTN_* type of the destination as seen from the incoming interface
   ct_state,            ///< bit mask: established 2, related 4
+  socket_mark,         ///< SO_MARK of the socket that receives the packet, or that an ICMP error is about
   payload,             ///< any bytes: `base`, `offset` and `length` of the operand say which
 };
 

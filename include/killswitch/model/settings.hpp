@@ -16,14 +16,13 @@
 namespace killswitch::model {
 
 struct Settings {
-  Policy policy;                               ///< whole, so that a boot needs no other file
-  std::vector<PinnedRemote> remotes;           ///< empty: learned from OpenVPN over the management socket
-  std::vector<std::uint32_t> transport_users;  ///< uids besides root that OpenVPN may run as
+  Policy policy;                                     ///< whole, so that a boot needs no other file
+  std::vector<PinnedRemote> remotes;                 ///< empty: learned from OpenVPN over the management socket
   std::vector<TransportProgram> transport_programs;  ///< trusted besides OpenVPN's own: helpers that carry it (stunnel)
-  std::optional<std::uint32_t> profile_mark;   ///< `mark` of the profile; instead of the policy's
-  bool via_proxy{false};                       ///< `remotes` are those of an HTTP or SOCKS proxy
-  std::string interface;  ///< the tunnel's name when OpenVPN runs without management; empty: not said
-  std::optional<ManagementAddress> management;  ///< where OpenVPN listens; nothing: it connects to us or not at all
+  std::optional<std::uint32_t> profile_mark;         ///< `mark` of the profile; instead of the policy's
+  bool via_proxy{false};                             ///< `remotes` are those of an HTTP or SOCKS proxy
+  std::string interface;                             ///< only an interface of this name may be the tunnel; empty: any
+  std::optional<ManagementAddress> management;    ///< where OpenVPN listens; nothing: it connects to us or not at all
   std::vector<NetworkManagerVpn> networkmanager;  ///< VPN connections of NetworkManager; `remotes` holds theirs as well
   bool operator==(const Settings&) const = default;
 };

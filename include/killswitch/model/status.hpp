@@ -47,7 +47,8 @@ struct Status {
   bool boot_lock{false};             ///< this boot was locked before the network
   std::optional<TunnelStatus> tunnel;
   std::vector<PinnedRemote> servers;
-  std::string transport;             ///< how OpenVPN's own packets are recognised, in words
+  std::string transport;             ///< which process carries the tunnel and how it was proven, in words
+  std::vector<std::string> open;     ///< what may leave outside the tunnel at this moment, in words
   std::vector<IpAddress> resolvers;  ///< the only ones that may be asked in the tunnel
   std::string dns_backend;           ///< who is told of them, joined by '+'; "none": resolv.conf is not managed
   bool dns_applied{false};           ///< names were seen to be asked for there and nowhere else

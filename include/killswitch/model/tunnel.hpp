@@ -12,8 +12,7 @@ namespace killswitch::model {
 /// Who told us about the tunnel.
 enum class TunnelSource : std::uint8_t {
   management,  ///< OpenVPN's management interface (>UPDOWN:ENV)
-  profile,     ///< no management: the interface that the profile names, seen in rtnetlink
-  networkmanager,  ///< NetworkManager said that an enrolled VPN connection is activated
+  process,     ///< a proven process holds the device open, and its socket sends to a pinned server
 };
 [[nodiscard]] std::string_view to_string(TunnelSource source);
 

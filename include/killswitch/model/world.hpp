@@ -8,6 +8,7 @@
 #include "killswitch/model/management.hpp"
 #include "killswitch/model/networkmanager.hpp"
 #include "killswitch/model/settings.hpp"
+#include "killswitch/model/transport.hpp"
 
 #include <map>
 #include <optional>
@@ -18,7 +19,8 @@ namespace killswitch::model {
 
 struct ManagementPeer {
   management::Direction direction{management::Direction::openvpn_connected};
-  std::string state;  ///< last >STATE: name; empty: none yet
+  std::uint32_t pid{0};  ///< of OpenVPN, as the kernel says of the unix socket; 0: not known
+  std::string state;     ///< last >STATE: name; empty: none yet
   std::string detail;
   bool holding{false};                                ///< OpenVPN waits for its release
   bool adopted{false};                                ///< kept over our restart; what it had asked before is lost
@@ -58,6 +60,7 @@ struct World {
   std::optional<TrustedTunnel> trusted;  ///< `report` matched with a link; renewed by decide::step after every event
   std::vector<Endpoint> learned;         ///< numeric remotes that OpenVPN named over the root-only socket
   std::vector<PinnedRemote> asked_for;   ///< remotes with a name that it asked for there while none were set
+  TransportWorld transport;
   NetworkManagerWorld networkmanager;
   NameQuestions names;
 

@@ -20,10 +20,9 @@
 namespace killswitch::sense {
 
 struct LeakTrial {
-  std::vector<model::Link> links;              ///< to be tried; those without carrier are skipped
-  std::vector<model::Link> tunnels;            ///< where probes may go
-  std::vector<model::Endpoint> servers;        ///< the VPN servers; the first of each family is used
-  std::vector<std::uint32_t> transport_users;  ///< whose packets count as OpenVPN's without a mark
+  std::vector<model::Link> links;        ///< to be tried; those without carrier are skipped
+  std::vector<model::Link> tunnels;      ///< where probes may go
+  std::vector<model::Endpoint> servers;  ///< the VPN servers; the first of each family is used
 };
 
 /// Told before each probe: how many were begun, of how many, and which one it is.

@@ -1,7 +1,8 @@
-// Sees NetworkManager's VPN connections: whether an enrolled one is activated, on which interface, with which addresses
-// and resolvers, what lies beside it, and what is saved for it. Everything is asked of the owner of NetworkManager's
-// name, and reported at once (NetworkManagerFound) whenever a part of it may have changed; what the plugin itself
-// broadcasts is not listened to, because anybody on the bus can broadcast.
+// Sees NetworkManager's VPN connections: whether an enrolled one is activated, on which interface and with which
+// resolvers, and what is saved for it. Its tunnel is trusted for another reason: its OpenVPN is proven
+// (decide/transport). Everything is asked of the owner of NetworkManager's name, and reported at once
+// (NetworkManagerFound) whenever a part of it may have changed; what the plugin itself broadcasts is not listened to,
+// because anybody on the bus can broadcast.
 #pragma once
 
 #include "killswitch/model/event.hpp"
