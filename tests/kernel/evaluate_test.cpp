@@ -21,12 +21,6 @@ struct Situation {
   World world;
 };
 
-World without_snippet(World world) {
-  world.peers.clear();
-  world.settings.transport_users = {65534};
-  return world;
-}
-
 std::vector<Situation> situations() {
   World strict = test::laptop_protected();
   strict.settings.policy = Policy{};
@@ -41,7 +35,6 @@ std::vector<Situation> situations() {
   World nothing;
   nothing.kernel = strict.kernel;
   return {{"blocked", test::laptop_blocked()},
-          {"blocked, by user", without_snippet(test::laptop_blocked())},
           {"connecting", test::laptop_connecting()},
           {"protected", test::laptop_protected()},
           {"protected, the strictest policy", strict},
@@ -127,7 +120,7 @@ TEST_CASE("a packet that the link is too small for leaves as the pieces that may
 TEST_CASE("a ruleset that is not the one in force does not explain what is seen") {
   Testbed testbed;
   auto firewall = open_firewall();
-  const auto ruleset = decide::compile(testbed.placed(without_snippet(test::laptop_protected())));
+  const auto ruleset = decide::compile(testbed.placed(test::laptop_protected()));
   hold(firewall, ruleset);
   Traffic traffic{7};
   const auto experiments = observe(testbed, 6000, [&] { return traffic.any(); });

@@ -18,7 +18,6 @@ inline model::IpAddress ip(const char* text) {
 inline model::Policy laptop_policy() {
   model::Policy policy;
   policy.name = "laptop";
-  policy.transport_identity = model::TransportIdentity::automatic;
   policy.dhcp = true;
   policy.neighbour_discovery = true;
   policy.server_names = true;

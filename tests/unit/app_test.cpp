@@ -89,7 +89,6 @@ TEST_CASE("Profiles and servers become settings", "[app]") {
   CHECK(settings.policy.name == "laptop");
   CHECK(settings.interface == "tun3");
   CHECK(settings.profile_mark == 77U);
-  CHECK(settings.transport_users == std::vector<std::uint32_t>{65534});
   CHECK(model::endpoints_of(settings.remotes).size() == 2);
   REQUIRE(settings.management);
   CHECK(std::get<model::UnixSocketPath>(settings.management->where).path.front() == '/');

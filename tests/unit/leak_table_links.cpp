@@ -22,11 +22,10 @@ public:
 
 private:
   void transport() {
-    const bool users = !world_.reporter && policy_.transport_identity == TransportIdentity::automatic;
     for (const char* server : {server4, server6, lan_server}) {
       const Packet packet = plain(server, udp, 1194);
       out("transport, marked", marked(packet), true);
-      out("transport, root", packet, users, "impostor");
+      out("transport, root", packet, false, "impostor");
       out("transport, another user", by_user(packet, 1000), false, "impostor");
       Packet forged = packet;
       forged.uid.reset();
@@ -158,14 +157,13 @@ private:
   }
 
   void fragments() {
-    const bool users = !world_.reporter && policy_.transport_identity == TransportIdentity::automatic;
     for (const char* server : {server4, server6, lan_server}) {
       if (server == lan_server && !policy_.lan.empty()) {
         continue;  // any program may send fragments there
       }
       const auto later = behind_first(plain(server, udp, 1194));
       at(Hook::egress, wifi, "fragment of the transport, marked", marked(later), true);
-      at(Hook::egress, wifi, "fragment of the transport, root", later, users);
+      at(Hook::egress, wifi, "fragment of the transport, root", later, false);
       at(Hook::egress, wifi, "fragment to the server, another user", by_user(later, 1000), false);
       auto first = plain(server, udp, 1195);
       first.more_fragments = true;
@@ -187,29 +185,47 @@ private:
         continue;  // answers of its neighbours come in
       }
       const auto answer = from(server, ports(plain(server, udp), 40000, 40000));
-      const auto by_port = [&](Packet packet, std::uint16_t port) { return ports(std::move(packet), port, 40000); };
-      in("answer of the server", by_port(answer, 1194), true);
+      const auto by_port = [&](Packet packet, std::uint16_t port) {
+        packet.socket_mark = default_transport_mark;
+        return ports(std::move(packet), port, 40000);
+      };
+      const auto about = [&](const char* host, std::uint8_t protocol, std::uint16_t port, std::uint8_t type) {
+        auto packet = quoting(host, protocol, port, type);
+        packet.socket_mark = default_transport_mark;
+        return packet;
+      };
+      const auto for_socket = [](Packet packet, std::optional<std::uint32_t> mark) {
+        packet.socket_mark = mark;
+        return packet;
+      };
+      in("answer of the server to a marked socket", by_port(answer, 1194), true);
+      in("from the server's address and port to no socket", for_socket(by_port(answer, 1194), {}), false);
+      in("from the server's address and port to another socket", for_socket(by_port(answer, 1194), 0), false);
+      in("from the server's address and port to a socket of another mark", for_socket(by_port(answer, 1194), 7), false);
       in("from another port of the server", by_port(answer, 1195), false);
       in("from the server by TCP", by_port(from(server, plain(server, tcp)), 1194), false);
       in("from another host, the server's port",
          by_port(from(server == server6 ? host6 : host4, plain(server == server6 ? host6 : host4, udp)), 1194), false);
       const std::uint8_t error = server == server6 ? 2 : 3;
-      in("ICMP error about the transport", quoting(server, udp, 1194, error), true);
-      in("ICMP error about another port", quoting(server, udp, 1195, error), false);
-      in("ICMP error about another protocol", quoting(server, tcp, 1194, error), false);
-      in("ICMP error about somebody else", quoting(server == server6 ? host6 : host4, udp, 1194, error), false);
-      in("no error, quoting the transport", quoting(server, udp, 1194, server == server6 ? 137 : 5), false);
-      auto disguise = quoting(server, udp, 1194, error);
+      in("ICMP error about the transport", about(server, udp, 1194, error), true);
+      in("ICMP error about another socket's packet to the server", quoting(server, udp, 1194, error), false);
+      in("ICMP error about another port", about(server, udp, 1195, error), false);
+      in("ICMP error about another protocol", about(server, tcp, 1194, error), false);
+      in("ICMP error about another host", about(server == server6 ? host6 : host4, udp, 1194, error), false);
+      in("no error, quoting the transport", about(server, udp, 1194, server == server6 ? 137 : 5), false);
+      auto disguise = about(server, udp, 1194, error);
       disguise.protocol = udp;
       disguise.icmp_type.reset();
       in("UDP that looks like an ICMP error", disguise, false);
     }
     for (const char* server : {server4, lan_server}) {
       Packet disguise = from(host6, ports(plain(host6, udp), 1194, 40000));
+      disguise.socket_mark = default_transport_mark;
       const auto meant = ip(server);
       std::copy(meant.octets().begin(), meant.octets().end(), disguise.source.bytes.begin() + 4);
       in("like an answer in the other family", disguise, false);
       auto error = quoting(server, udp, 1194, 3);
+      error.socket_mark = default_transport_mark;
       error.source = ip(host6);
       error.destination = ip(own6);
       in("ICMP in IPv6 about the transport", error, false);

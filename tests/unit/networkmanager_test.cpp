@@ -21,8 +21,7 @@ using Data = std::map<std::string, std::string>;
 
 constexpr std::chrono::sys_seconds noon{std::chrono::seconds{1795400000}};
 constexpr const char* uuid = "22222222-3333-4444-5555-666666666666";
-constexpr const char* path = "/org/freedesktop/NetworkManager/Devices/3";
-constexpr std::uint32_t plugin_user = 992;
+constexpr std::uint32_t plugin_pid = 4711;
 
 std::string text(const Result<std::vector<Remote>>& remotes) {
   if (!remotes) {
@@ -49,7 +48,6 @@ World enrolled() {
   auto world = laptop_blocked();
   world.settings.remotes = {pinned("vpn.example.test", std::nullopt, "198.51.100.49")};
   world.settings.networkmanager = {{uuid, "office", {server()}}};
-  world.settings.transport_users = {plugin_user};
   Observation verified;
   verified.present = true;
   world.observation = verified;
@@ -62,12 +60,7 @@ VpnConnection activated() {
   connection.uuid = uuid;
   connection.state = VpnState::activated;
   connection.remotes = {server()};
-  connection.device = VpnDevice{path,
-                                "tun0",
-                                dual_stack_report().addresses,
-                                {ip("192.168.255.1")},
-                                {"vpn.test"},
-                                {ip("192.168.43.1"), ip("198.51.100.49")}};
+  connection.device = VpnDevice{"tun0", {ip("192.168.255.1")}, {"vpn.test"}};
   return connection;
 }
 
@@ -89,9 +82,17 @@ void appear(World& world, IfIndex index = tunnel) {
   }
 }
 
+/// The plugin's OpenVPN, as any other: proven, with the device open.
+void prove(World& world, IfIndex index = tunnel) {
+  run(world,
+      TransportProven{
+          {plugin_pid, "/usr/sbin/openvpn", {Endpoint{ip("198.51.100.49"), Port{1194}, Protocol::udp}}, {index}}});
+}
+
 World connected() {
   auto world = enrolled();
   appear(world);
+  prove(world);
   found(world, activated());
   return world;
 }
@@ -171,16 +172,18 @@ TEST_CASE("What was enrolled is kept and read again; what is none is refused", "
   }
 }
 
-TEST_CASE("The tunnel of an enrolled connection is trusted once NetworkManager and the kernel agree",
+TEST_CASE("The tunnel of an enrolled connection is trusted by proof, with NetworkManager's resolvers",
           "[networkmanager]") {
   auto world = enrolled();
   found(world, activated());
-  CHECK_FALSE(world.trusted);  // no link yet
   appear(world);
+  CHECK_FALSE(world.trusted);  // NetworkManager's word alone opens nothing
+  CHECK(mentions(decide::describe(world).reasons, "NetworkManager's VPN office"));
+  prove(world);
   REQUIRE(world.trusted);
   CHECK(world.trusted->index == tunnel);
   const auto& report = world.trusted->report;
-  CHECK(report.source == TunnelSource::networkmanager);
+  CHECK(report.source == TunnelSource::process);
   CHECK(report.server == Endpoint{ip("198.51.100.49"), Port{1194}, Protocol::udp});
   CHECK(report.resolvers == std::vector{ip("192.168.255.1")});
   CHECK(report.search_domains == std::vector<std::string>{"vpn.test"});
@@ -189,112 +192,58 @@ TEST_CASE("The tunnel of an enrolled connection is trusted once NetworkManager a
   CHECK(decide::compile_audited(world).violations.empty());
 }
 
-TEST_CASE("Anything that is missing leaves it untrusted", "[networkmanager]") {
-  auto said = activated();
-  SECTION("another connection") {
-    said.uuid = "99999999-3333-4444-5555-666666666666";
-  }
-  SECTION("not activated yet") {
-    said.state = VpnState::connecting;
-  }
-  SECTION("no device") {
-    said.device.reset();
-  }
-  SECTION("another interface") {
-    said.device->interface = "tun1";
-  }
-  SECTION("another address") {
-    said.device->addresses = {*parse_interface_address("10.8.0.2/24")};
-  }
-  SECTION("no address") {
-    said.device->addresses.clear();
-  }
-  SECTION("a server that was not pinned") {
-    said.device->way_out = {ip("192.168.43.1"), ip("203.0.113.9")};
-  }
-  SECTION("no server") {
-    said.device->way_out.clear();
-  }
+TEST_CASE("A tunnel is not used before NetworkManager has told its resolvers", "[networkmanager]") {
   auto world = enrolled();
-  SECTION("a link of another kind") {
-    world.links[tunnel] = link(tunnel, "tun0", "dummy");
-    world.links[tunnel].addresses = said.device->addresses;
-    found(world, said);
-    CHECK_FALSE(world.trusted);
-    return;
-  }
-  SECTION("a server that was pinned for something else") {
-    world.settings.networkmanager[0].remotes = {{"other.example", Port{1194}, Protocol::udp, std::nullopt}};
-  }
-  appear(world);
+  auto said = activated();
+  said.state = VpnState::connecting;
+  said.device.reset();
   found(world, said);
+  appear(world);
+  prove(world);
   CHECK_FALSE(world.trusted);
-  CHECK(decide::describe(world).state != State::protected_);
-  CHECK(mentions(decide::describe(world).reasons, "NetworkManager's VPN office"));
+  found(world, activated());
+  CHECK(world.trusted);
 }
 
-TEST_CASE("Trust ends with the state, with NetworkManager and with the link", "[networkmanager]") {
+TEST_CASE("Trust ends with the process and with the link, not with NetworkManager", "[networkmanager]") {
   auto world = connected();
   REQUIRE(world.trusted);
-  SECTION("the connection is not activated any more") {
-    auto said = activated();
-    said.state = VpnState::inactive;
-    said.device.reset();
-    found(world, said);
-    CHECK_FALSE(world.trusted);
-    CHECK(decide::describe(world).state == State::blocked);
-  }
-  SECTION("it is gone") {
-    run(world, NetworkManagerFound{true, {}});
-    CHECK_FALSE(world.trusted);
-  }
-  SECTION("NetworkManager leaves the bus") {
+  SECTION("NetworkManager leaves the bus, and its OpenVPN lives") {
     run(world, NetworkManagerFound{});
-    CHECK_FALSE(world.trusted);
-    CHECK(mentions(decide::describe(world).reasons, "not running"));
-    found(world, activated());
     CHECK(world.trusted);
   }
-  SECTION("the link goes; another of its name is another one, although NetworkManager has not noticed yet") {
+  SECTION("OpenVPN ends") {
+    run(world, TransportEnded{plugin_pid});
+    CHECK_FALSE(world.trusted);
+  }
+  SECTION("the link goes; another of its name is another one") {
     run(world, LinkRemoved{tunnel});
     CHECK_FALSE(world.trusted);
     appear(world, IfIndex{77});
     CHECK_FALSE(world.trusted);
-    found(world, activated());
-    CHECK_FALSE(world.trusted);
-    auto anew = activated();
-    anew.device->path = "/org/freedesktop/NetworkManager/Devices/4";
-    found(world, anew);
+    prove(world, IfIndex{77});
     REQUIRE(world.trusted);
     CHECK(world.trusted->index == IfIndex{77});
-  }
-  SECTION("disabled") {
-    run(world, DisableRequested{});
-    CHECK_FALSE(world.report);
   }
   CHECK(decide::compile_audited(world).violations.empty());
 }
 
-TEST_CASE("Over a restart of the daemon the tunnel stays until NetworkManager has been asked", "[networkmanager]") {
+TEST_CASE("Over a restart of the daemon the resolvers stay until NetworkManager has been asked", "[networkmanager]") {
   const auto before = connected();
   const auto saved = decide::to_save(before);
   REQUIRE(saved);
-  const auto text = codec::render_state(*saved);
-  const auto read = codec::parse_state(text, "state");
+  const auto read = codec::parse_state(codec::render_state(*saved), "state");
   REQUIRE(read);
   auto world = decide::restore(*read);
+  // Proven again by its handle, before the interfaces are known; it has not sent anything since.
+  run(world, TransportProven{{plugin_pid, "/usr/sbin/openvpn", {}, {tunnel}}});
   run(world, LinksListed{before.links});
   REQUIRE(world.trusted);
-  run(world, ManagementOpened{{1}, management::Direction::openvpn_connected, true});
-  CHECK_FALSE(world.reporter);  // NetworkManager's tunnel is nothing of this OpenVPN's
-  SECTION("it says the same") {
-    found(world, activated());
-    CHECK(world.trusted == before.trusted);
-  }
-  SECTION("it is not there") {
-    run(world, NetworkManagerFound{});
-    CHECK_FALSE(world.trusted);
-  }
+  CHECK(world.trusted->report.resolvers == before.trusted->report.resolvers);
+  run(world, ManagementOpened{{1}, management::Direction::openvpn_connected, true, 1});
+  CHECK_FALSE(world.reporter);  // the proven tunnel is nothing of this OpenVPN's
+  found(world, activated());
+  CHECK(world.trusted == before.trusted);
 }
 
 TEST_CASE("A second OpenVPN does not take the place of NetworkManager's tunnel, nor the reverse", "[networkmanager]") {
@@ -332,15 +281,6 @@ TEST_CASE("A connection that was changed is told, and opens nothing", "[networkm
   CHECK(mentions(decide::describe(world).warnings, "it goes through a proxy"));
 }
 
-TEST_CASE("The plugin's user may send to the server, also beside a profile with a mark", "[networkmanager]") {
-  auto world = enrolled();
-  CHECK(decide::transport_users(world) == std::vector<std::uint32_t>{0, plugin_user});
-  world.settings.profile_mark = 7;
-  CHECK(decide::transport_users(world) == std::vector<std::uint32_t>{0, plugin_user});
-  world.settings.networkmanager.clear();
-  CHECK(decide::transport_users(world).empty());
-}
-
 TEST_CASE("What to do next names the connection as the shell wants it", "[networkmanager]") {
   auto world = enrolled();
   CHECK(mentions(decide::describe(world).next, "nmcli connection up office "));
@@ -357,6 +297,7 @@ TEST_CASE("While the plugin connects by name, the links' resolvers are back; wit
   auto world = connected();
   REQUIRE(world.dns.setup);
   run(world, LinkRemoved{tunnel});
+  run(world, TransportEnded{plugin_pid});
   run(world, NetworkManagerFound{true, {}});
   CHECK(world.dns.setup);  // names stay as they were
   auto said = activated();
@@ -365,9 +306,8 @@ TEST_CASE("While the plugin connects by name, the links' resolvers are back; wit
   found(world, said);
   CHECK_FALSE(world.dns.setup);
   appear(world);
-  auto anew = activated();
-  anew.device->path = "/org/freedesktop/NetworkManager/Devices/4";
-  found(world, anew);
+  prove(world);
+  found(world, activated());
   REQUIRE(world.dns.setup);
   CHECK(world.dns.setup->servers == std::vector{ip("192.168.255.1")});
 }

@@ -14,7 +14,6 @@ namespace {
 using namespace killswitch;
 using model::Policy;
 using model::Refusal;
-using model::TransportIdentity;
 
 std::string read_policy_file(const std::string& name) {
   std::ifstream stream{std::string{PROJECT_ROOT} + "/policies/" + name, std::ios::binary};
@@ -40,7 +39,7 @@ TEST_CASE("policy: what is not said is strict") {
   Policy expected;
   expected.name = "x";
   CHECK(accepted(R"({"version":1,"name":"x"})") == expected);
-  CHECK(expected.transport_identity == TransportIdentity::mark);
+  CHECK(expected.transport_programs.empty());
   CHECK_FALSE((expected.dhcp || expected.neighbour_discovery || expected.server_names || expected.any_tunnel_resolver ||
                expected.host_to_internal || expected.internal_to_tunnel));
   CHECK(expected.refusal == Refusal::drop);
@@ -50,7 +49,7 @@ TEST_CASE("policy: every key, and back") {
   Policy expected;
   expected.name = "every-key-1";
   expected.description = "Ünïcode \"quoted\"\n";
-  expected.transport_identity = TransportIdentity::automatic;
+  expected.transport_programs = {{"/usr/bin/stunnel4", "stunnel4"}, {"/opt/vpn/openvpn", ""}};
   expected.transport_mark = 0xffffffff;
   expected.dhcp = true;
   expected.neighbour_discovery = true;
@@ -61,7 +60,8 @@ TEST_CASE("policy: every key, and back") {
   expected.refusal = Refusal::reject;
   const auto text = R"({
     "version": 1, "name": "every-key-1", "description": "Ünïcode \"quoted\"\n",
-    "transport": {"identify": "automatic", "mark": 4294967295},
+    "transport": {"identify": "automatic", "mark": 4294967295,
+                  "programs": ["/usr/bin/stunnel4:stunnel4", "/opt/vpn/openvpn"]},
     "links": {"dhcp": true, "neighbour_discovery": true, "server_names": true},
     "dns": {"tunnel_resolvers": ["9.9.9.9", "2620:fe::fe"], "any_tunnel_resolver": false},
     "internal": {"host": true, "tunnel": true}, "refusal": "reject"})";
@@ -85,7 +85,6 @@ TEST_CASE("policy: the text is stable") {
   "name": "x",
   "description": "",
   "transport": {
-    "identify": "mark",
     "mark": 27507
   },
   "links": {
@@ -211,7 +210,6 @@ TEST_CASE("policy: those that are shipped") {
   laptop.description.clear();
   Policy expected;
   expected.name = "laptop";
-  expected.transport_identity = TransportIdentity::automatic;
   expected.dhcp = true;
   expected.neighbour_discovery = true;
   expected.server_names = true;

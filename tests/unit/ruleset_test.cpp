@@ -70,7 +70,7 @@ TEST_CASE("What leaves a laptop in each state", "[compile]") {
   const std::vector<Row> rows = {
       {{"transport, marked", wifi, server4, udp, 1194, 0, mark}, true, true, true},
       {{"transport over IPv6, marked", wifi, server6, udp, 1194, 0, mark}, true, true, true},
-      {{"transport, root without the mark", wifi, server4, udp, 1194, 0, 0}, true, false, false},
+      {{"transport, root without the mark", wifi, server4, udp, 1194, 0, 0}, false, false, false},
       {{"transport, another user", wifi, server4, udp, 1194, 1000, 0}, false, false, false},
       {{"server, other port, marked", wifi, server4, udp, 1195, 0, mark}, false, false, false},
       {{"server, other protocol, marked", wifi, server4, tcp, 1194, 0, mark}, false, false, false},
@@ -159,6 +159,10 @@ TEST_CASE("From a link only answers of the transport come in", "[compile]") {
   answer.destination = ip("192.168.43.10");
   answer.source_port = Port{1194};
   answer.destination_port = Port{40000};
+  CHECK_FALSE(enters(answer, wifi));  // anybody on the link can take the server's address and port
+  answer.socket_mark = 0;
+  CHECK_FALSE(enters(answer, wifi));
+  answer.socket_mark = mark;
   CHECK(enters(answer, wifi));
   Packet stranger = answer;
   stranger.source = ip("203.0.113.7");
@@ -177,6 +181,8 @@ TEST_CASE("From a link only answers of the transport come in", "[compile]") {
     std::copy_n(quoted.octets().begin(), 4, error.transport.begin() + 24);
     error.transport[30] = 1194 >> 8;
     error.transport[31] = 1194 & 0xff;
+    CHECK_FALSE(enters(error, wifi));
+    error.socket_mark = mark;
     CHECK(enters(error, wifi));
     error.transport[31] ^= 1;
     CHECK_FALSE(enters(error, wifi));
@@ -273,17 +279,25 @@ TEST_CASE("The audit accepts what compile makes and notices what is wrong", "[au
     }
   }
   SECTION("the server's port for every user") {
-    for (auto& set : ruleset.tables[0].sets) {
-      if (set.name == "transport_users") {
-        set.elements.push_back({{std::uint32_t{65534}}, {}});
-      }
-    }
     auto users = decide::rule(
-        {decide::in_set({decide::field(Field::skuid)}, "transport_users"), decide::ipv4(),
+        {decide::ipv4(),
          decide::in_set({decide::field(Field::ip_daddr), decide::field(Field::l4proto), decide::field(Field::th_dport)},
                         "transport4")},
         decide::accept(), "G1: VPN transport");
     output->rules.insert(output->rules.begin() + 1, users);
+  }
+  SECTION("a user ID that is believed") {
+    auto root = decide::rule({decide::equal(Field::skuid, 0U), decide::equal(Field::mark, mark)}, decide::drop(),
+                             "G1: by user");
+    output->rules.insert(output->rules.begin() + 1, root);
+  }
+  SECTION("the server's answers for every socket") {
+    for (auto& chain : ruleset.tables[0].chains) {
+      for (auto& rule : chain.rules) {
+        std::erase_if(rule.matches,
+                      [](const Match& match) { return match.operands.front().field == Field::socket_mark; });
+      }
+    }
   }
   CHECK_FALSE(decide::audit(ruleset, world).empty());
 }

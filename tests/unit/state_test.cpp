@@ -23,7 +23,6 @@ Settings full_settings() {
   Settings settings;
   settings.policy.name = "laptop";
   settings.policy.description = "for people";
-  settings.policy.transport_identity = model::TransportIdentity::automatic;
   settings.policy.dhcp = true;
   settings.policy.tunnel_resolvers = {*model::parse_ip_address("9.9.9.9")};
   settings.policy.refusal = model::Refusal::reject;
@@ -34,7 +33,7 @@ Settings full_settings() {
        ""},
       {{"vpn.example.org", Port{443}, Protocol::tcp, {}}, {}, {}, "Name or service not known"},
       {{"192.0.2.1", Port{1}, Protocol::udp, model::Family::ipv4}, {*model::parse_ip_address("192.0.2.1")}, {}, ""}};
-  settings.transport_users = {0, 65534};
+  settings.transport_programs = {{"/usr/bin/stunnel4", "stunnel4"}};
   settings.profile_mark = 4660;
   settings.interface = "tun0";
   settings.management = model::ManagementAddress{model::UnixSocketPath{"/run/openvpn/a.sock"}, "/etc/openvpn/pw"};
@@ -53,7 +52,7 @@ SavedState full_state() {
   report.server = model::Endpoint{*model::parse_ip_address("198.51.100.49"), Port{1194}, Protocol::udp};
   report.resolvers = {*model::parse_ip_address("192.168.255.1")};
   report.search_domains = {"example.org", "a \"b\"\n"};
-  report.source = model::TunnelSource::profile;
+  report.source = model::TunnelSource::process;
   state.tunnel = model::TrustedTunnel{model::IfIndex{7}, report};
   state.trial = model::Trial{std::chrono::seconds{60}, moment(), "b", std::chrono::seconds{1060}, full_settings()};
   return state;
@@ -155,8 +154,10 @@ TEST_CASE("state: bad input and the words it gets") {
        "s: /settings/remotes/0/family: expected \"ipv4\" or \"ipv6\", found \"inet6\""},
       {"\"2001:db8::50\"", "\"2001:db8::50/64\"",
        "s: /settings/remotes/0/addresses/1: expected an IPv4 or IPv6 address, found \"2001:db8::50/64\""},
-      {"65534", "4294967295",
-       "s: /settings/transport_users/1: expected a whole number from 0 to 4294967294, found 4294967295"},
+      {"\"/usr/bin/stunnel4:stunnel4\"", "\"stunnel4\"",
+       "s: /settings/transport_programs/0: expected PATH or PATH:USER, found \"stunnel4\""},
+      {"\"/usr/bin/stunnel4:stunnel4\"", "\"/usr/bin/stunnel4:nobody\"",
+       "s: /settings/transport_programs/0: expected PATH or PATH:USER, found \"/usr/bin/stunnel4:nobody\""},
       {"\"profile_mark\": 4660", "\"profile_mark\": 0",
        "s: /settings/profile_mark: expected a whole number from 1 to 4294967295, found 0"},
       {"\"interface\": \"tun0\"", "\"interface\": \"tun0/x\"",
@@ -175,8 +176,8 @@ TEST_CASE("state: bad input and the words it gets") {
       {"\"192.168.255.2/24\"", "\"192.168.255.2\"",
        "s: /tunnel/addresses/0: expected an address with the length of its subnet as in \"192.0.2.7/24\", found "
        "\"192.168.255.2\""},
-      {"\"source\": \"profile\"", "\"source\": \"me\"",
-       "s: /tunnel/source: expected \"management\" or \"profile\" or \"networkmanager\", found \"me\""},
+      {"\"source\": \"process\"", "\"source\": \"me\"",
+       "s: /tunnel/source: expected \"management\" or \"process\" or \"profile\" or \"networkmanager\", found \"me\""},
       {"\"duration\": 60", "\"duration\": 86401",
        "s: /trial/duration: expected a whole number from 0 to 86400, found 86401"},
       {"\"uptime_until\": 1060,", "", "s: /trial/uptime_until: expected seconds, found nothing"},
@@ -213,6 +214,7 @@ TEST_CASE("settings: bad input and the words it gets") {
         "settings: /remotes: expected an array, found an object");
   CHECK(message(R"({"version":1,"policy":{"version":1,"name":"x"},"bypass":true})") ==
         "settings: /bypass: unknown key; known here: \"version\", \"policy\", \"remotes\", \"transport_users\", "
+        "\"transport_programs\", "
         "\"profile_mark\", \"via_proxy\", \"interface\", \"management\", \"networkmanager\"");
   CHECK(message(R"({"version":1,"policy":{"version":1,"name":"x"}})") == "accepted");
 }

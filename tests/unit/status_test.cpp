@@ -45,7 +45,8 @@ Status protected_status() {
   status.tunnel = tunnel;
   status.servers = {
       {{"vpn.example.org", Port{1194}, Protocol::udp, model::Family::ipv4}, {address("198.51.100.49")}, moment(), ""}};
-  status.transport = "mark 0x6b73";
+  status.transport = "openvpn (pid 4711, /usr/sbin/openvpn), marked";
+  status.open = {"link control traffic", "OpenVPN to 1 server address"};
   status.resolvers = {address("192.168.255.1")};
   status.dns_backend = "networkmanager";
   status.dns_applied = true;
@@ -130,7 +131,11 @@ TEST_CASE("status: the JSON of the contract") {
       "failure": ""
     }
   ],
-  "transport": "mark 0x6b73",
+  "transport": "openvpn (pid 4711, /usr/sbin/openvpn), marked",
+  "open": [
+    "link control traffic",
+    "OpenVPN to 1 server address"
+  ],
   "dns": {
     "backend": "networkmanager",
     "servers": [
@@ -207,7 +212,7 @@ TEST_CASE("status: every field survives") {
   status.tunnel->server.reset();
   check_round_trip(status);
   status.tunnel->server_host.clear();
-  status.tunnel->source = model::TunnelSource::profile;
+  status.tunnel->source = model::TunnelSource::process;
   status.blocked["future class"] = {UINT64_MAX, UINT64_MAX};
   check_round_trip(status);
   status.tampering.last.reset();
@@ -290,13 +295,14 @@ TEST_CASE("status: the schema and the document name the same keys") {
 }
 
 TEST_CASE("status: text for people") {
-  CHECK(codec::render_status_text(protected_status()) ==
-        R"(killswitch: PROTECTED: only the VPN tunnel may be used
+  CHECK(
+      codec::render_status_text(protected_status()) ==
+      R"(killswitch: PROTECTED: traffic leaves through tun0. Besides, open: link control traffic; OpenVPN to 1 server address
   since      2026-11-23T02:18:00Z
   policy     laptop
   tunnel     tun0, up, 192.168.255.2/24
   server     vpn.example.org = 198.51.100.49:1194/udp
-  transport  mark 0x6b73
+  transport  openvpn (pid 4711, /usr/sbin/openvpn), marked
   dns        192.168.255.1 (networkmanager, 2 foreign writes undone, the last at 2026-11-23T02:18:00Z)
   ipv6       tunnelled
   kernel     rules verified, owned and persistent
@@ -306,7 +312,7 @@ TEST_CASE("status: text for people") {
   next:      killswitch test  proves it
 )");
   CHECK(codec::render_status_text(blocked_status()) ==
-        R"(killswitch: BLOCKED: nothing but link upkeep leaves this machine until the VPN is back
+        R"(killswitch: BLOCKED: the VPN is down. Until it is back, nothing is open
   because    OpenVPN is not running
              no address of vpn.example.org is known
   warning    the kernel has no persist flag
@@ -326,7 +332,7 @@ TEST_CASE("status: text for people") {
   disabled.state = State::disabled;
   disabled.next = {"killswitch enable --config FILE.ovpn  locks this machine"};
   CHECK(codec::render_status_text(disabled) ==
-        R"(killswitch: DISABLED: this machine is not held back; traffic may leave without the VPN
+        R"(killswitch: DISABLED: traffic may leave outside the VPN
 
   next:      killswitch enable --config FILE.ovpn  locks this machine
 )");
@@ -352,7 +358,7 @@ TEST_CASE("status: the text fits a screen and prints nothing raw") {
   CHECK(text.find('\x1b') == std::string::npos);
   CHECK(text.find("line\\x0abreak") != std::string::npos);
   CHECK(text.find("… and 45 more (killswitch status --json)") != std::string::npos);
-  CHECK(text.find(
-            "killswitch: NOT VERIFIED: wants to be connecting, but the kernel was not seen to hold the rules\n") == 0);
+  CHECK(text.find("killswitch: NOT VERIFIED: the installed ruleset does not match the computed one (target state: "
+                  "connecting)\n") == 0);
   CHECK(text.find("rules NOT verified") != std::string::npos);
 }
