@@ -123,7 +123,7 @@ TEST_CASE("a ruleset that is not the one in force does not explain what is seen"
   const auto ruleset = decide::compile(testbed.placed(test::laptop_protected()));
   hold(firewall, ruleset);
   Traffic traffic{7};
-  const auto experiments = observe(testbed, 6000, [&] { return traffic.any(); });
+  const auto experiments = observe(testbed, 15000, [&] { return traffic.any(); });
   REQUIRE(mismatches(ruleset, experiments).empty());
 
   SECTION("one rule with another verdict, or none at all") {

@@ -113,7 +113,7 @@ Match RandomRules::look_up() {
 
 Match RandomRules::match(Hook hook) {
   const bool fib = hook == Hook::prerouting || hook == Hook::input || hook == Hook::forward;
-  switch (up_to(16)) {
+  switch (up_to(17)) {
     case 0: return number(Field::iif, {0, 2, 7, 9});
     case 1: return number(Field::oif, {0, 2, 7, 9});
     case 2: {
@@ -131,8 +131,9 @@ Match RandomRules::match(Hook hook) {
     case 10: return number(pick({Field::th_sport, Field::th_dport}), {1194, 67, 68, 53, 40000});
     case 11: return fib ? number(Field::fib_daddr_iif_type, {1, 2, 3, 5}) : payload();
     case 12: return address(pick({Field::ip_saddr, Field::ip_daddr, Field::ip6_saddr, Field::ip6_daddr}));
-    case 13:
-    case 14: return payload();
+    case 13: return hook == Hook::input ? number(Field::socket_mark, {0, default_transport_mark}) : payload();
+    case 14:
+    case 15: return payload();
     default: return look_up();
   }
 }

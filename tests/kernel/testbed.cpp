@@ -160,7 +160,54 @@ void Testbed::make_links() {
   links_[test::wifi].kind = "veth";
 }
 
+namespace {
+
+/// OpenVPN's socket, and one of any other program.
+constexpr std::uint16_t marked_port = 40000;
+constexpr std::uint16_t unmarked_port = 40001;
+
+os::Fd receiver(std::uint16_t port, std::uint32_t mark) {
+  os::Fd fd{::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_port = htons(port);
+  REQUIRE(::setsockopt(fd.get(), SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0);
+  REQUIRE(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  return fd;
+}
+
+/// The port of this host's socket that a UDP datagram is for, or that an ICMP error quotes a datagram of.
+std::optional<std::uint16_t> own_udp_port(const Packet& packet) {
+  constexpr std::uint8_t icmp = 1, udp = 17, icmpv6 = 58;
+  if (packet.protocol == udp && packet.destination_port) {
+    return packet.destination_port->number;
+  }
+  const bool ipv4 = packet.destination.family == Family::ipv4;
+  const bool error =
+      packet.icmp_type && (ipv4 ? packet.protocol == icmp && (*packet.icmp_type == 3 || *packet.icmp_type == 11)
+                                : packet.protocol == icmpv6 && *packet.icmp_type < 128);
+  const std::size_t protocol_at = 8 + (ipv4 ? 9 : 6);
+  const std::size_t ports_at = 8 + (ipv4 ? 20 : 40);
+  const auto& bytes = packet.transport;
+  if (!error || bytes.size() < ports_at + 8 || bytes[protocol_at] != udp) {
+    return std::nullopt;
+  }
+  return static_cast<std::uint16_t>(bytes[ports_at] << 8U | bytes[ports_at + 1]);
+}
+
+}  // namespace
+
+std::optional<std::uint32_t> Testbed::socket_mark_for(const Packet& packet) const {
+  const auto port = packet.fragment_offset == 0 ? own_udp_port(packet) : std::nullopt;
+  if (!port || !receivers_.contains(*port)) {
+    return std::nullopt;
+  }
+  return *port == marked_port ? default_transport_mark : 0;
+}
+
 void Testbed::make_sockets() {
+  receivers_[marked_port] = receiver(marked_port, default_transport_mark);
+  receivers_[unmarked_port] = receiver(unmarked_port, 0);
   frames_ = os::Fd{::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)};
   within(outside_, [this] { ends_.push_back({packet_socket("far"), Place::outside, 0, true, false}); });
   within(guest_, [this] { ends_.push_back({packet_socket("inner"), Place::guest, 0, true, false}); });
@@ -188,6 +235,9 @@ void Testbed::describe(decide::Journey& journey) const {
   if (packet.iif) {
     packet.iifkind = links_.at(*packet.iif).kind;
     packet.fib_type = decide::fib_type_of(packet.destination, *packet.iif, links_);
+  }
+  if (packet.iif || packet.oif == loopback_ifindex) {
+    packet.socket_mark = socket_mark_for(packet);
   }
   if (packet.oif) {
     packet.oifkind = links_.at(*packet.oif).kind;

@@ -8,6 +8,7 @@
 #include "wire.hpp"
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -63,11 +64,13 @@ private:
   void drain(std::map<std::uint32_t, Seen>& seen);
   void send_barrier(std::uint32_t sequence);
   [[nodiscard]] const End& end(Place place) const;
+  [[nodiscard]] std::optional<std::uint32_t> socket_mark_for(const Packet& packet) const;
 
   os::Fd outside_;
   os::Fd guest_;
   os::Fd tunnel_;
-  os::Fd frames_;  ///< AF_PACKET of this host
+  os::Fd frames_;                              ///< AF_PACKET of this host
+  std::map<std::uint16_t, os::Fd> receivers_;  ///< UDP sockets of this host for both families, by port
   std::vector<End> ends_;
   std::map<std::pair<model::Family, std::uint32_t>, os::Fd> raw_;
   model::Links links_;

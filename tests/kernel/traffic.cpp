@@ -32,24 +32,10 @@ void Traffic::draw_ports(Packet& packet) {
     std::uint16_t from;
     std::uint16_t to;
   };
-  const auto pair = pick<Pair>({{40000, 1194},
-                                {40000, 1195},
-                                {68, 67},
-                                {67, 68},
-                                {546, 547},
-                                {547, 546},
-                                {40000, 53},
-                                {40000, 853},
-                                {5353, 5353},
-                                {40000, 5355},
-                                {137, 137},
-                                {1194, 40000},
-                                {53, 40000},
-                                {40000, 443},
-                                {68, 68},
-                                {1194, 1194},
-                                {40000, 22},
-                                {123, 123}});
+  const auto pair = pick<Pair>({{40000, 1194}, {40000, 1195}, {68, 67},      {67, 68},      {546, 547},
+                                {547, 546},    {40000, 53},   {40000, 853},  {5353, 5353},  {40000, 5355},
+                                {137, 137},    {1194, 40000}, {1194, 40000}, {1194, 40001}, {53, 40000},
+                                {40000, 443},  {68, 68},      {1194, 1194},  {40000, 22},   {123, 123}});
   packet.source_port = Port{pair.from};
   packet.destination_port = Port{pair.to};
 }
@@ -197,7 +183,8 @@ void Traffic::quote(Packet& packet) {
   quoted.destination = ipv4 ? pick_address({"198.51.100.49", "198.51.100.50"})
                             : pick_address({"2001:db8:b700::220", "2001:db8:b700::221"});
   quoted.protocol = pick<std::uint8_t>({udp, udp, udp, tcp});
-  draw_ports(quoted);
+  quoted.source_port = pick({Port{40000}, Port{40000}, Port{40001}, Port{1194}});
+  quoted.destination_port = pick({Port{1194}, Port{1194}, Port{1195}});
   packet.protocol = ipv4 ? icmp : icmpv6;
   packet.source_port.reset();
   packet.destination_port.reset();
