@@ -48,6 +48,27 @@ TEST_CASE("Profiles and servers become settings", "[app]") {
     request.profiles = {place.write("empty.ovpn", "client\ndev tun\n")};
     CHECK_FALSE(enrol(request, place.paths(), {}, ignore));
   }
+  SECTION("helpers that carry OpenVPN are kept, each once") {
+    request.transport_programs = {"/bin/sh:daemon", "/bin/sh", "/bin/sh"};
+    const auto kept = enrol(request, place.paths(), {}, ignore);
+    REQUIRE(kept);
+    CHECK(kept->settings.transport_programs ==
+          std::vector<model::TransportProgram>{{"/bin/sh", "daemon"}, {"/bin/sh", ""}});
+  }
+  SECTION("a helper that is not there or not named in full is refused, and named") {
+    for (const auto& [program, why] : std::vector<std::pair<std::string, std::string>>{
+             {"stunnel4", "absolute path"},
+             {"/nonexistent/stunnel4", "/nonexistent/stunnel4: No such file"},
+             {"/etc", "/etc: it is no regular file"},
+             {"/bin/sh:nobody", "not 'nobody'"},
+             {"/bin/sh:no-such-user", "no user 'no-such-user'"}}) {
+      request.transport_programs = {program};
+      const auto refused = enrol(request, place.paths(), {}, ignore);
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error().message().find("--transport-program") != std::string::npos);
+      CHECK(refused.error().message().find(why) != std::string::npos);
+    }
+  }
   SECTION("a missing profile is named") {
     request.profiles = {"/nonexistent/client.ovpn"};
     const auto missing = enrol(request, place.paths(), {}, ignore);
