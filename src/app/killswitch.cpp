@@ -198,6 +198,7 @@ void add_connect(CLI::App& app, CommandLine& line) {
 
 void add_policy(CLI::App& app, CommandLine& line) {
   auto* command = app.add_subcommand("policy", "List, show or check policies");
+  command->footer("Examples:\n  killswitch policy list\n  killswitch policy show strict");
   command->require_subcommand(1);
   auto* list = command->add_subcommand("list", "The policies that --policy may name");
   list->footer("Examples:\n  killswitch policy list\n  killswitch policy list --json | jq -r '.[].name'");
@@ -215,6 +216,7 @@ void add_policy(CLI::App& app, CommandLine& line) {
 
 void add_hook(CLI::App& app, CommandLine& line) {
   auto* command = app.add_subcommand("hook", "Called by other programs when the network changes");
+  command->footer("Examples:\n  sudo killswitch hook networkmanager wlo1 pre-up");
   command->require_subcommand(1);
   auto* networkmanager = command->add_subcommand("networkmanager", "For NetworkManager's dispatcher");
   networkmanager->footer(
