@@ -25,6 +25,7 @@ from lab.waiting import LabError, until
 
 _PROJECT = Path(__file__).resolve().parents[3]
 _FOLDER = STORAGE / "examples"
+_STATE_FILE = Path("/var/lib/killswitch/state.json")
 _CONNECTED = "Initialization Sequence Completed"
 _STATES = ("disabled", "enabled")
 
@@ -199,6 +200,10 @@ class _Machine:
             self.laptop.wait_state("protected")
         if "> my.json" in line:
             json.loads((_FOLDER / "my.json").read_text())
+        if "--transport-program" in line:
+            programs = json.loads(_STATE_FILE.read_text())["settings"].get("transport_programs")
+            if not programs or "/usr/bin/stunnel4" not in str(programs):
+                raise LabError(f"'{line}': the settings hold {programs}")
 
     def _run_offline(self, line: str, expected: int) -> None:
         """With the daemon dead and no bus."""
@@ -242,7 +247,7 @@ class _Machine:
         terminal.wait_for(_CONNECTED, 40)
         status = self.laptop.status()
         if status["state"] != "disabled":
-            status = self.laptop.wait_state("protected", *(("blocked", "connecting") if "sudo openvpn" in line else ()))
+            status = self.laptop.wait_state("protected")
         words = simple_commands(line)[0]
         if "--policy" in words and status["policy"] != words[words.index("--policy") + 1]:
             raise LabError(f"'{line}': the policy is {status['policy']}")
