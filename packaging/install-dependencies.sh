@@ -12,7 +12,7 @@ readonly BUILD=(
 readonly RUN=(openvpn nftables iproute2 iputils-ping dbus python3 dnsmasq-base busybox openssl binutils util-linux)
 readonly TESTS=(
 	# what else the laboratory tries
-	strace iptables python3-firewall python3-nftables python3-dbus python3-gi gir1.2-glib-2.0
+	strace jq iptables python3-firewall python3-nftables python3-dbus python3-gi gir1.2-glib-2.0
 	# the Debian package, and machines of other releases to build and test it on
 	build-essential debhelper systemd-container mmdebstrap debian-archive-keyring
 	# virtual machines with other kernels, and what is tested in them alone

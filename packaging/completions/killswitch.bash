@@ -58,11 +58,15 @@ _killswitch() {
 		_killswitch_words "$word" "$(nmcli -g type,uuid connection show 2>/dev/null | sed -n 's/^vpn://p')"
 		return
 		;;
+	--transport-program)
+		_killswitch_files "$word" ''
+		return
+		;;
 	--server | --try) return ;;
 	esac
 	case $command in
 	enable)
-		_killswitch_words "$word" --config --server --networkmanager --interface --policy --try --yes --offline --json --help
+		_killswitch_words "$word" --config --server --networkmanager --interface --transport-program --policy --try --yes --offline --json --help
 		;;
 	confirm) _killswitch_words "$word" --json --help ;;
 	disable) _killswitch_words "$word" --offline --json --help ;;

@@ -1,5 +1,6 @@
 // connect: locks the machine if it is not locked for the profile yet, and becomes OpenVPN.
 #include "commands.hpp"
+#include "killswitch/app/connect_arguments.hpp"
 #include "killswitch/codec/state_json.hpp"
 #include "killswitch/codec/status_json.hpp"
 
@@ -79,19 +80,6 @@ int ensure_enabled(const Paths& paths, const ConnectCommand& command) {
   return answer ? exit_done : report_call(answer.error());
 }
 
-std::vector<std::string> openvpn_arguments(const Paths& paths, const ConnectCommand& command, const Policy& policy) {
-  std::vector<std::string> arguments = {"openvpn", "--config", command.profile};
-  arguments.insert(arguments.end(), command.openvpn_options.begin(), command.openvpn_options.end());
-  // Ours come last, so that nothing before can take OpenVPN off the kill switch.
-  for (const auto& word :
-       {std::string{"--management"}, paths.management_socket(), std::string{"unix"}, std::string{"--management-client"},
-        std::string{"--management-hold"}, std::string{"--management-query-remote"}, std::string{"--management-up-down"},
-        std::string{"--mark"}, std::to_string(policy.transport_mark)}) {
-    arguments.push_back(word);
-  }
-  return arguments;
-}
-
 }  // namespace
 
 int run_connect(const Paths& paths, const ConnectCommand& command) {
@@ -102,7 +90,9 @@ int run_connect(const Paths& paths, const ConnectCommand& command) {
     return failed;
   }
   const auto known = known_state(paths);
-  auto arguments = openvpn_arguments(paths, command, known ? known->settings.policy : Policy{});
+  const auto policy = known ? known->settings.policy : Policy{};
+  auto arguments =
+      openvpn_command(command.profile, command.openvpn_options, paths.management_socket(), policy.transport_mark);
   std::vector<char*> words;
   for (auto& argument : arguments) {
     words.push_back(argument.data());

@@ -51,18 +51,24 @@ int print_status(const std::string& status_json, Output output) {
 }
 
 int run_policy_list(const Paths& paths, Output output) {
+  const auto sources = list_policies(paths);
+  if (!sources) {
+    return report(sources.error());
+  }
   auto list = nlohmann::json::array();
   int exit = exit_done;
-  for (const auto& file : list_policies(paths)) {
-    const auto policy = load_policy(paths, file.path);
+  for (const auto& source : *sources) {
+    const auto policy = load_policy(source);
     if (!policy) {
       exit = report(policy.error());
       continue;
     }
     if (output == Output::json) {
-      list.push_back({{"name", file.name}, {"path", file.path}, {"description", policy->description}});
+      const auto path = source.path ? nlohmann::json(*source.path) : nlohmann::json(nullptr);
+      list.push_back({{"name", source.name}, {"path", path}, {"description", policy->description}});
     } else {
-      print(fmt::format("{:<14} {}\n{:<14} {}\n", file.name, policy->description, "", file.path));
+      print(fmt::format("{:<14} {}\n{:<14} {}\n", source.name, policy->description, "",
+                        source.path.value_or("built in")));
     }
   }
   if (output == Output::json) {

@@ -10,7 +10,9 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <pwd.h>
+#include <sys/stat.h>
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <set>
 
@@ -83,6 +85,31 @@ Result<std::vector<Remote>> take_networkmanager(Enrolment& enrolment, const std:
   return remotes;
 }
 
+/// Helpers that may carry OpenVPN's packets (stunnel): the program and its user must be there, as a name with a mistake
+/// in it would leave the helper without a way out, and nothing would say why.
+Outcome add_transport_program(Settings& settings, const std::string& text) {
+  const auto program = parse_transport_program(text);
+  if (!program) {
+    return fail(program.error().within("--transport-program"));
+  }
+  struct stat file {};
+  if (::stat(program->path.c_str(), &file) != 0) {
+    return fail(errno, "--transport-program " + program->path);
+  }
+  if (!S_ISREG(file.st_mode)) {
+    return fail(fmt::format("--transport-program {}: it is no regular file", program->path));
+  }
+  if (!program->user.empty() && ::getpwnam(program->user.c_str()) == nullptr) {
+    return fail(
+        fmt::format("--transport-program {}: there is no user '{}' on this machine", program->path, program->user));
+  }
+  auto& programs = settings.transport_programs;
+  if (std::find(programs.begin(), programs.end(), *program) == programs.end()) {
+    programs.push_back(*program);
+  }
+  return done();
+}
+
 /// Addresses from an earlier time serve when the resolver has none.
 void fall_back(PinnedRemote& pinned, const std::optional<SavedState>& known, std::vector<std::string>& warnings) {
   if (!pinned.addresses.empty() || !known) {
@@ -109,6 +136,11 @@ Result<Enrolment> enrol(const EnrolmentRequest& request, const Paths& paths, con
   Enrolment enrolment;
   enrolment.settings.policy = std::move(*policy);
   enrolment.settings.interface = request.interface;
+  for (const auto& program : request.transport_programs) {
+    if (auto added = add_transport_program(enrolment.settings, program); !added) {
+      return fail(added.error());
+    }
+  }
   std::vector<Remote> remotes;
   for (const auto& path : request.profiles) {
     auto found = take_profile(enrolment, path);

@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 #include <filesystem>
 #include <map>
-#include <string_view>
 
 namespace killswitch::app {
 namespace {
@@ -18,51 +17,84 @@ bool is_path(const std::string& text) {
   return text.find('/') != std::string::npos || (text.size() > suffix.size() && text.ends_with(suffix));
 }
 
-std::vector<std::string> directories(const Paths& paths) {
+/// The first that has a file of some name decides.
+std::vector<std::string> override_directories(const Paths& paths) {
   return {paths.configuration_directory + "/policies", paths.data_directory + "/policies"};
+}
+
+/// Nothing instead of a path: built in.
+using PathsByName = std::map<std::string, std::optional<std::string>>;
+
+/// Adds the policies in a directory that have no file yet.
+/// @return an error when the directory exists and cannot be read
+Outcome add_files(PathsByName& policies, const std::string& directory) {
+  std::error_code error;
+  auto entries = std::filesystem::directory_iterator{directory, error};
+  for (; !error && entries != std::filesystem::directory_iterator{}; entries.increment(error)) {
+    const auto& path = entries->path();
+    if (path.extension() != suffix || path.stem().extension() == ".schema") {
+      continue;
+    }
+    auto& known = policies[path.stem()];
+    if (!known) {
+      known = path;
+    }
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return fail(Error{error, "read policies in " + directory});
+  }
+  return done();
 }
 
 }  // namespace
 
-std::vector<PolicyFile> list_policies(const Paths& paths) {
-  std::map<std::string, std::string> found;
-  for (const auto& directory : directories(paths)) {
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator{directory, error}) {
-      const auto& path = entry.path();
-      if (path.extension() == suffix && path.stem().extension() != ".schema") {
-        found.emplace(path.stem(), path);
-      }
+Result<std::vector<PolicySource>> list_policies(const Paths& paths) {
+  PathsByName found;
+  for (const auto& policy : built_in_policies()) {
+    found[std::string{policy.name}];
+  }
+  for (const auto& directory : override_directories(paths)) {
+    if (auto added = add_files(found, directory); !added) {
+      return fail(added.error());
     }
   }
-  std::vector<PolicyFile> policies;
+  std::vector<PolicySource> policies;
   for (const auto& [name, path] : found) {
     policies.push_back({name, path});
   }
   return policies;
 }
 
+Result<model::Policy> load_policy(const PolicySource& source) {
+  if (source.path) {
+    const auto text = os::read_file(*source.path);
+    return text ? codec::parse_policy(*text, *source.path) : fail(text.error());
+  }
+  for (const auto& policy : built_in_policies()) {
+    if (policy.name == source.name) {
+      return codec::parse_policy(policy.json, fmt::format("built-in policy {}", policy.name));
+    }
+  }
+  return fail(fmt::format("there is no built-in policy '{}'", source.name));
+}
+
 Result<model::Policy> load_policy(const Paths& paths, const std::string& name_or_file) {
-  std::string path = name_or_file;
-  if (!is_path(name_or_file)) {
-    std::vector<std::string> names;
-    path.clear();
-    for (const auto& candidate : list_policies(paths)) {
-      names.push_back(candidate.name);
-      if (candidate.name == name_or_file) {
-        path = candidate.path;
-      }
-    }
-    if (path.empty()) {
-      return fail(fmt::format("there is no policy '{}' in {}; there are: {}", name_or_file,
-                              join(directories(paths), " or "), names.empty() ? "none" : join(names, ", ")));
-    }
+  if (is_path(name_or_file)) {
+    return load_policy(PolicySource{name_or_file, name_or_file});
   }
-  const auto text = os::read_file(path);
-  if (!text) {
-    return fail(text.error());
+  const auto policies = list_policies(paths);
+  if (!policies) {
+    return fail(policies.error());
   }
-  return codec::parse_policy(*text, path);
+  std::vector<std::string> names;
+  for (const auto& policy : *policies) {
+    if (policy.name == name_or_file) {
+      return load_policy(policy);
+    }
+    names.push_back(policy.name);
+  }
+  return fail(fmt::format("there is no policy '{}', neither built in nor in {}; there are: {}", name_or_file,
+                          join(override_directories(paths), " or "), join(names, ", ")));
 }
 
 }  // namespace killswitch::app

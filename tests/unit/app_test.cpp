@@ -1,11 +1,11 @@
-// What the command makes of its arguments: policies by name and by file, profiles and servers to settings; and the
-// state file, which must never be torn nor believed when it is damaged.
+// What the command makes of its arguments: profiles and servers become settings; and the state file, which must never
+// be torn nor believed when it is damaged.
 #include "killswitch/app/boot_lock.hpp"
 #include "killswitch/app/enrolment.hpp"
-#include "killswitch/app/policies.hpp"
 #include "killswitch/app/state_file.hpp"
 #include "killswitch/os/files.hpp"
 #include "support/catch.hpp"
+#include "support/installation.hpp"
 #include "support/worlds.hpp"
 
 #include <sys/stat.h>
@@ -14,68 +14,16 @@
 
 using namespace killswitch;
 using namespace killswitch::app;
+using killswitch::test::Installation;
 
 namespace {
-
-/// Directories of its own, gone with it.
-class Place {
-public:
-  Place() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "killswitch-test-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    root_ = pattern;
-    for (const char* directory : {"state", "run", "etc/policies", "share/policies"}) {
-      std::filesystem::create_directories(root_ / directory);
-    }
-    for (const char* name : {"laptop.json", "strict.json", "policy.schema.json"}) {
-      std::filesystem::copy(std::filesystem::path{PROJECT_ROOT} / "policies" / name, root_ / "share/policies");
-    }
-  }
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
-  ~Place() { std::filesystem::remove_all(root_); }
-
-  [[nodiscard]] Paths paths() const { return {root_ / "state", root_ / "run", root_ / "etc", root_ / "share"}; }
-  std::string write(const std::string& name, const std::string& text) const {
-    const auto path = root_ / name;
-    std::ofstream{path} << text;
-    return path;
-  }
-
-private:
-  std::filesystem::path root_;
-};
 
 void ignore(const std::string& /*step*/) {}
 
 }  // namespace
 
-TEST_CASE("The administrator's policies come before the package's", "[app]") {
-  const Place place;
-  auto found = list_policies(place.paths());
-  REQUIRE(found.size() == 2);
-  CHECK(found[0].name == "laptop");
-  CHECK(found[1].name == "strict");
-
-  const auto own = place.write("etc/policies/laptop.json", R"({"version":1,"name":"laptop","description":"ours"})");
-  found = list_policies(place.paths());
-  REQUIRE(found.size() == 2);
-  CHECK(found[0].path == own);
-  CHECK(load_policy(place.paths(), "laptop")->description == "ours");
-  CHECK(load_policy(place.paths(), own)->description == "ours");
-
-  const auto missing = load_policy(place.paths(), "labtop");
-  REQUIRE_FALSE(missing);
-  CHECK(missing.error().message().find("laptop, strict") != std::string::npos);
-
-  place.write("etc/policies/strict.json", R"({"version":1,"name":"strict","links":{"dhcp":"yes"}})");
-  const auto broken = load_policy(place.paths(), "strict");
-  REQUIRE_FALSE(broken);
-  CHECK(broken.error().message().find("/links/dhcp") != std::string::npos);
-}
-
 TEST_CASE("Profiles and servers become settings", "[app]") {
-  const Place place;
+  const Installation place;
   const auto profile = place.write("client.ovpn",
                                    "client\ndev tun\nuser nobody\nmark 77\nfrobnicate 1\n"
                                    "management mgmt.sock unix\nremote 198.51.100.49 1194 udp\n");
@@ -100,6 +48,27 @@ TEST_CASE("Profiles and servers become settings", "[app]") {
     request.profiles = {place.write("empty.ovpn", "client\ndev tun\n")};
     CHECK_FALSE(enrol(request, place.paths(), {}, ignore));
   }
+  SECTION("helpers that carry OpenVPN are kept, each once") {
+    request.transport_programs = {"/bin/sh:daemon", "/bin/sh", "/bin/sh"};
+    const auto kept = enrol(request, place.paths(), {}, ignore);
+    REQUIRE(kept);
+    CHECK(kept->settings.transport_programs ==
+          std::vector<model::TransportProgram>{{"/bin/sh", "daemon"}, {"/bin/sh", ""}});
+  }
+  SECTION("a helper that is not there or not named in full is refused, and named") {
+    for (const auto& [program, why] : std::vector<std::pair<std::string, std::string>>{
+             {"stunnel4", "absolute path"},
+             {"/nonexistent/stunnel4", "/nonexistent/stunnel4: No such file"},
+             {"/etc", "/etc: it is no regular file"},
+             {"/bin/sh:nobody", "not 'nobody'"},
+             {"/bin/sh:no-such-user", "no user 'no-such-user'"}}) {
+      request.transport_programs = {program};
+      const auto refused = enrol(request, place.paths(), {}, ignore);
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error().message().find("--transport-program") != std::string::npos);
+      CHECK(refused.error().message().find(why) != std::string::npos);
+    }
+  }
   SECTION("a missing profile is named") {
     request.profiles = {"/nonexistent/client.ovpn"};
     const auto missing = enrol(request, place.paths(), {}, ignore);
@@ -117,7 +86,7 @@ TEST_CASE("Profiles and servers become settings", "[app]") {
 }
 
 TEST_CASE("The state file survives a round trip, is private, and is not believed when damaged", "[app]") {
-  const Place place;
+  const Installation place;
   const auto paths = place.paths();
   const auto nothing = load_state(paths);
   REQUIRE(nothing);
@@ -147,7 +116,7 @@ TEST_CASE("The state file survives a round trip, is private, and is not believed
 }
 
 TEST_CASE("A state file that is lost is told from one that never was", "[app]") {
-  const Place place;
+  const Installation place;
   const auto paths = place.paths();
   REQUIRE(save_state(paths, model::SavedState{}));
   CHECK(std::filesystem::exists(paths.enabled_marker()));
@@ -175,7 +144,7 @@ TEST_CASE("A state file that is lost is told from one that never was", "[app]") 
 }
 
 TEST_CASE("The early lock leaves a machine alone that is disabled or switched off", "[app]") {
-  const Place place;
+  const Installation place;
   const auto paths = place.paths();
   const auto command_line = place.write("cmdline", "BOOT_IMAGE=/vmlinuz root=/dev/sda1 ro quiet killswitch=off\n");
   CHECK(lock_at_boot(paths, command_line)->kind == BootLock::Kind::disabled);  // never enabled
@@ -195,7 +164,7 @@ TEST_CASE("The early lock leaves a machine alone that is disabled or switched of
 }
 
 TEST_CASE("A lock is held by one process at a time", "[app]") {
-  const Place place;
+  const Installation place;
   const auto path = place.paths().lock_file();
   auto first = os::try_lock(path);
   REQUIRE(first);

@@ -1,5 +1,5 @@
-// From what the user gave (`--config`, `--server`, `--policy`, …) to the settings that the daemon gets. Reads files, asks
-// NetworkManager and the resolver, so it belongs before the lock.
+// From what the user gave (`--config`, `--server`, `--policy`, …) to the settings that the daemon gets. Reads files,
+// asks NetworkManager and the resolver, so it belongs before the lock.
 #pragma once
 
 #include "killswitch/app/paths.hpp"
@@ -14,11 +14,12 @@
 namespace killswitch::app {
 
 struct EnrolmentRequest {
-  std::vector<std::string> profiles;  ///< .ovpn files
-  std::vector<std::string> servers;   ///< HOST:PORT/udp
-  std::vector<std::string> networkmanager;  ///< VPN connections of NetworkManager, by name or UUID
+  std::vector<std::string> profiles;            ///< .ovpn files
+  std::vector<std::string> servers;             ///< HOST:PORT/udp
+  std::vector<std::string> networkmanager;      ///< VPN connections of NetworkManager, by name or UUID
+  std::vector<std::string> transport_programs;  ///< PATH or PATH:USER of helpers that carry OpenVPN
   std::string policy{"laptop"};
-  std::string interface;  ///< tunnel of an OpenVPN without management; empty: none
+  std::string interface;  ///< the only interface that may be the tunnel; empty: any
 };
 
 struct Enrolment {

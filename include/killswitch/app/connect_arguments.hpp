@@ -1,0 +1,30 @@
+// Command lines of `killswitch connect`: which words are its own, which are OpenVPN's, and the command line that
+// OpenVPN is executed with. Pure functions; app/command_connect.cpp executes the result.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace killswitch::app {
+
+/// The words of a command line without the program's name, divided at the first `--` of `killswitch connect`.
+struct DividedCommandLine {
+  std::vector<std::string> own;      ///< for the parser of `killswitch`
+  std::vector<std::string> openvpn;  ///< what follows `--`, unchanged; empty for every other subcommand
+  bool operator==(const DividedCommandLine&) const = default;
+};
+
+/// Divides before CLI11 parses: its versions disagree about `--`, and 2.1 hands it on among the positional words.
+/// @param words the command line without the program's name
+[[nodiscard]] DividedCommandLine divide_command_line(const std::vector<std::string>& words);
+
+/// @param options of the user, for OpenVPN; those of the kill switch follow them and win
+/// @param management_socket path of the Unix socket that killswitchd listens at
+/// @param mark SO_MARK of the packets that carry the tunnel
+/// @return the words to execute, the program's name first
+[[nodiscard]] std::vector<std::string> openvpn_command(const std::string& profile,
+                                                       const std::vector<std::string>& options,
+                                                       const std::string& management_socket, std::uint32_t mark);
+
+}  // namespace killswitch::app
