@@ -20,12 +20,13 @@ namespace {
 using namespace std::chrono_literals;
 using namespace model;
 
-constexpr std::size_t most_proven = 32;
+constexpr std::size_t most_proven = 128;
 constexpr std::size_t most_refused = 64;
 constexpr std::size_t most_endpoints = 16;
 constexpr auto refused_for = 5s;       // a process may get what it lacked: its tracer leaves, it becomes root's
 constexpr auto shortest_pause = 50ms;  // between two scans
 constexpr int scan_share = 20;         // one part in so many of the time may be spent on scanning
+constexpr std::uint32_t crowd = 20;    // copies in a second; the ruleset makes at most 50 of each family
 constexpr std::string_view stored_prefix = "proven-";
 constexpr std::uint8_t tcp = 6;
 constexpr std::uint8_t udp = 17;
@@ -119,7 +120,7 @@ void TransportProver::search(std::optional<TransportSearch> what) {
     return;
   }
   if (begins) {
-    scan({});  // an OpenVPN may be at work already
+    scan(Scope::holders);  // an OpenVPN may be at work already
   }
   std::erase_if(examined_, [&](const TunnelCandidate& one) {
     return std::find(search_->tunnels.begin(), search_->tunnels.end(), one) == search_->tunnels.end();
@@ -150,7 +151,7 @@ void TransportProver::look_at_tunnels() {
     if (!may_scan()) {
       return;  // looked at again when the scan is done
     }
-    scan({});
+    scan(Scope::holders);
   }
   examined_ = search_->tunnels;
 }
@@ -171,10 +172,14 @@ void TransportProver::on_packet(const Packet& packet, bool marked) {
   const auto now = Clock::now();
   std::erase_if(refused_, [&](const Refused& one) { return now - one.at > refused_for; });
   const auto is_it = [&](const Refused& one) { return one.inode == *inode; };
+  if (is_crowded(now)) {
+    scan_later();
+    return;
+  }
   if (std::any_of(refused_.begin(), refused_.end(), is_it) || !may_scan()) {
     return;
   }
-  scan(*inode);
+  scan(Scope::holders, *inode);
   if (!claim(*inode, to, packet, marked)) {
     refused_.push_back({*inode, now});
     if (refused_.size() > most_refused) {
@@ -240,6 +245,14 @@ void TransportProver::mark_sockets(const Proven& proven) {
   }
 }
 
+bool TransportProver::is_crowded(Clock::time_point now) {
+  if (now - count_since_ > 1s) {
+    count_since_ = now;
+    count_ = 0;
+  }
+  return ++count_ > crowd;
+}
+
 bool TransportProver::may_scan() {
   if (Clock::now() >= next_scan_) {
     return true;
@@ -260,7 +273,7 @@ void TransportProver::scan_later() {
     }
     // So many packets come that OpenVPN's own need not be among the copies: its sockets are marked without one. Where
     // they send to shows in the copies of marked packets, which nobody else can flood.
-    scan({});
+    scan(Scope::all);
     for (const auto& [pid, proven] : proven_) {
       mark_sockets(proven);
     }
@@ -272,7 +285,7 @@ void TransportProver::scan_later() {
   }
 }
 
-void TransportProver::scan(std::optional<std::uint32_t> inode) {
+void TransportProver::scan(Scope scope, std::optional<std::uint32_t> inode) {
   const auto began = Clock::now();
   const auto files = sense::inspect_programs(search_->programs);
   for (const auto pid : sense::find_processes(files)) {
@@ -281,8 +294,9 @@ void TransportProver::scan(std::optional<std::uint32_t> inode) {
     }
     auto process = os::open_process(pid);
     const auto facts = process ? sense::read_process(pid) : fail(process.error());
-    if (!facts) {
-      continue;  // it has ended
+    const bool has_socket = inode && sense::find_descriptor(pid, *inode);
+    if (!facts || (scope == Scope::holders && !has_socket && sense::held_tunnels(pid).empty())) {
+      continue;  // it has ended, or is at work on something else
     }
     auto judgement = decide::judge_process(*facts, files);
     if (os::has_ended(*process)) {
@@ -290,7 +304,7 @@ void TransportProver::scan(std::optional<std::uint32_t> inode) {
     }
     if (!judgement.program.empty()) {
       take(pid, std::move(*process), facts->executable, std::move(judgement.program));
-    } else if (inode && sense::find_descriptor(pid, *inode)) {
+    } else {
       post_(TransportRefused{std::move(judgement.refusal)});
     }
   }

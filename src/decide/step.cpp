@@ -205,7 +205,7 @@ struct Stepper {
   void on(const NetworkManagerFound& event) { on_networkmanager(world, event); }
   void on(const TransportProven& event) { on_transport(world, event, effects); }
   void on(const TransportEnded& event) { on_transport(world, event); }
-  void on(const TransportRefused& event) { on_transport(world, event, effects); }
+  void on(const TransportRefused& event) { on_transport(world, event, now, effects); }
   void on(const TransportProofUnavailable& event) { on_transport(world, event, effects); }
 
   void on(const StateSaved& /*event*/) { world.state_error.clear(); }

@@ -32,7 +32,8 @@ void on_management(model::World& world, const model::ManagementReceived& event, 
 void on_networkmanager(model::World& world, const model::NetworkManagerFound& event);
 void on_transport(model::World& world, const model::TransportProven& event, Effects& effects);
 void on_transport(model::World& world, const model::TransportEnded& event);
-void on_transport(model::World& world, const model::TransportRefused& event, Effects& effects);
+void on_transport(model::World& world, const model::TransportRefused& event, std::chrono::sys_seconds now,
+                  Effects& effects);
 void on_transport(model::World& world, const model::TransportProofUnavailable& event, Effects& effects);
 
 /// Another program changed our tables: what was observed is void.

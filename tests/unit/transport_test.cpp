@@ -291,6 +291,11 @@ TEST_CASE("What cannot be proven, and why, is told once and shown", "[transport]
   CHECK(log_lines(TransportRefused{"openvpn (pid 7, /usr/sbin/openvpn) is not trusted: …"}) == 1);
   CHECK(log_lines(TransportRefused{"openvpn (pid 7, /usr/sbin/openvpn) is not trusted: …"}) == 0);
   CHECK(mentions(decide::describe(world).warnings, "pid 7"));
+  long lines = 0;
+  for (int pid = 100; pid < 1000; ++pid) {
+    lines += log_lines(TransportRefused{"pid " + std::to_string(pid)});
+  }
+  CHECK(lines == 19);  // twenty a minute, however many processes try
   CHECK(log_lines(TransportProofUnavailable{"killswitchd has no CAP_SYS_PTRACE"}) == 1);
   CHECK(mentions(decide::describe(world).warnings, "CAP_SYS_PTRACE"));
   world.kernel.socket = false;

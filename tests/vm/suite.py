@@ -18,7 +18,7 @@ from pathlib import Path
 _HERE = Path(__file__).resolve().parent
 _RUN_CASE = _HERE.parent / "lab" / "run_case.py"
 
-PROGRAMS = ("links_test", "firewall_test", "compiled_ruleset_test", "flows_test")
+PROGRAMS = ("links_test", "firewall_test", "compiled_ruleset_test", "flows_test", "transport_kernel_test")
 """Programs of tests/kernel, all of whose tests are run."""
 
 SLOW = ("no packet escapes while 2,000 rulesets follow one another",)

@@ -62,12 +62,15 @@ private:
   [[nodiscard]] bool mark(const Proven& proven, int socket);
   void mark_sockets(const Proven& proven);
 
-  /// Looks for processes of trusted programs that are not known yet.
-  /// @param inode the socket that is looked for: whoever has it and is refused is told of
-  void scan(std::optional<std::uint32_t> inode);
+  /// Looks for processes of trusted programs that are not known yet: those that hold a tunnel device or the socket
+  /// `inode`, or all of them.
+  enum class Scope : std::uint8_t { holders, all };
+  void scan(Scope scope, std::optional<std::uint32_t> inode = {});
   /// Whether a scan is due; if not, it follows later by itself.
   bool may_scan();
   void scan_later();
+  /// Counts a copy that taught nothing. @return whether there are so many that others may be crowded out
+  bool is_crowded(Clock::time_point now);
   void look_at_tunnels();
   [[nodiscard]] bool is_held(model::IfIndex tunnel) const;
 
@@ -91,6 +94,8 @@ private:
   };
   std::deque<Refused> refused_;  ///< sockets that no trusted process had, the latest last
   Clock::time_point next_scan_{};
+  Clock::time_point count_since_{};
+  std::uint32_t count_{0};  ///< copies since then that taught nothing
   os::EventSource pending_scan_;
 };
 

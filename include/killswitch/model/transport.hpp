@@ -67,6 +67,9 @@ struct TransportWorld {
   std::map<std::uint32_t, TransportProcess> processes;  ///< by pid
   std::string unavailable;                              ///< why no process can be proven here; empty: it can
   std::string refused;  ///< why the last process that used a pinned endpoint was not proven; empty: none was refused
+  std::vector<std::string> refusals_logged;  ///< the latest last; so that each is logged once
+  std::chrono::sys_seconds refusals_since{};
+  std::uint32_t refusals_count{0};  ///< logged since then
   bool operator==(const TransportWorld&) const = default;
 };
 
