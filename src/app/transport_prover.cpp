@@ -188,6 +188,18 @@ void TransportProver::on_packet(const Packet& packet, bool marked) {
   }
 }
 
+/// The copy may be late: an unprivileged program can have sent it from a port that is OpenVPN's by now. Only what the
+/// kernel says was sent by root, or by a system user that nothing but this program runs as, is taken for OpenVPN's.
+bool TransportProver::is_its_own(const Proven& proven, const Packet& packet) const {
+  if (!packet.uid || *packet.uid == 0) {
+    return packet.uid.has_value();
+  }
+  const auto files = sense::inspect_programs(search_->programs);
+  return std::any_of(files.begin(), files.end(), [&](const ProgramFile& one) {
+    return one.file == proven.executable && one.untrusted.empty() && one.uid == packet.uid;
+  });
+}
+
 bool TransportProver::claim(std::uint32_t inode, const Endpoint& to, const Packet& packet, bool marked) {
   for (auto& [pid, proven] : proven_) {
     const auto descriptor = sense::find_descriptor(pid, inode);
@@ -200,6 +212,9 @@ bool TransportProver::claim(std::uint32_t inode, const Endpoint& to, const Packe
       // The descriptor may be another file by now, and the process another program.
       if (!socket || ::fstat(socket->get(), &info) != 0 || info.st_ino != inode || !mark(proven, socket->get())) {
         return true;
+      }
+      if (!is_its_own(proven, packet)) {
+        return true;  // it sends again by itself, and is then seen by its mark
       }
       if (const auto payload = udp_payload(packet); !payload.empty()) {
         log_problem(enforce::send_again(socket->get(), to, payload));

@@ -265,6 +265,11 @@ Outcome Parser::option(const Word& word) {
     packet.mark = mark ? *mark : 0;
     return mark ? done() : Outcome{fail(mark.error())};
   }
+  if (word.text == "socket-mark" && asked_.direction == Direction::in) {
+    const auto mark = number("a mark", UINT32_MAX);
+    packet.socket_mark = mark ? *mark : 0;
+    return mark ? done() : Outcome{fail(mark.error())};
+  }
   if (word.text == "ttl" || word.text == "hoplimit") {
     const auto limit = number("a hop limit", 255);
     packet.hop_limit = limit ? static_cast<std::uint8_t>(*limit) : packet.hop_limit;
@@ -286,7 +291,7 @@ Outcome Parser::option(const Word& word) {
     return done();
   }
   return expected(from_here ? "mark, uid, ttl, hoplimit, fragment, packet-socket or the end"
-                            : "mark, ttl, hoplimit, fragment or the end",
+                            : "mark, socket-mark (in), ttl, hoplimit, fragment or the end",
                   word);
 }
 

@@ -36,6 +36,8 @@ TEST_CASE("packets in words") {
   inwards.in = "eth0";
   inwards.out.clear();
   inwards.packet.uid.reset();
+  PacketText answer = inwards;
+  answer.packet.socket_mark = 0x6b73;
   PacketText forwarded = inwards;
   forwarded.direction = Direction::forward;
   forwarded.in = "docker0";
@@ -54,6 +56,7 @@ TEST_CASE("packets in words") {
   PacketText eapol = arp;
   eapol.packet.ether_type = 0x888e;
   const std::vector<std::pair<const char*, PacketText>> rows = {
+      {"udp 192.0.2.1 -> 192.0.2.2 in eth0 socket-mark 0x6b73", answer},
       {"udp 10.0.0.5 -> 8.8.8.8:53 out wlo1", dns},
       {"  udp\t10.0.0.5:40000  ->  8.8.8.8:53 out wlo1\n", dns},
       {"tcp [fe80::1]:7 -> [2001:db8::1]:443 out wlo1", six},
@@ -106,7 +109,7 @@ TEST_CASE("what is no packet is refused with the place and what was expected") {
       {"udp -> 192.0.2.1 out a mark x", "column 29: expected a mark (0 to 4294967295), found 'x'"},
       {"udp -> 192.0.2.1 out a again",
        "column 24: expected mark, uid, ttl, hoplimit, fragment, packet-socket or the end, found 'again'"},
-      {"udp -> 192.0.2.1 in a uid 0", "column 23: expected mark, ttl, hoplimit, fragment or the end, found 'uid'"},
+      {"udp -> 192.0.2.1 in a uid 0", "column 23: expected mark, socket-mark (in), ttl, hoplimit, fragment or the end, found 'uid'"},
       {"udp -> 192.0.2.1 out a uid", "column 27: expected a user's number or name, found the end"},
   };
   for (const auto& [text, message] : rows) {

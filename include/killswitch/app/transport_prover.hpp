@@ -58,6 +58,7 @@ private:
   void on_packet(const model::Packet& packet, bool marked);
   /// Marks the socket with this inode if a proven process has it. @return whether one has
   bool claim(std::uint32_t inode, const model::Endpoint& to, const model::Packet& packet, bool marked);
+  [[nodiscard]] bool is_its_own(const Proven& proven, const model::Packet& packet) const;
   /// @param socket a duplicate of one of its sockets. @return whether it is marked now
   [[nodiscard]] bool mark(const Proven& proven, int socket);
   void mark_sockets(const Proven& proven);

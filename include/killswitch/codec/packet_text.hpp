@@ -6,6 +6,7 @@
 //   endpoint   = IPV4 [ ":" PORT ] | IPV6 | "[" IPV6 "]" [ ":" PORT ]
 //   way        = "out" IFACE | "in" IFACE | "forward" IFACE IFACE
 //   option     = "mark" NUMBER | "uid" NUMBER|NAME | "ttl" NUMBER | "hoplimit" NUMBER | "fragment" | "packet-socket"
+//                | "socket-mark" NUMBER
 //
 // Numbers are decimal, or hexadecimal behind 0x. What is not said: the source is unspecified, its port 40000 where
 // there is a destination port, mark 0, hop limit 64, no user of note (65534). "fragment" is one behind the first, which
