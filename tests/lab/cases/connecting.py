@@ -1,7 +1,7 @@
 """Getting connected, and staying quiet meanwhile."""
 
 from lab import addresses as a
-from lab.laptop import PROFILE
+from lab.profile import PROFILE
 from lab.trial import Trial, case
 from lab.waiting import LabError
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import addresses as a
-from . import kernel, pki
+from . import kernel, openvpn_server, pki
 from .node import Node, Process
 from .sandbox import STORAGE
 from .waiting import LabError, until
@@ -145,16 +145,16 @@ class Lab:
             ],
         )
 
-    def start_vpn_server(self, tunnel6: bool = True, resolvers: Sequence[str] = _RESOLVERS) -> None:
+    def start_vpn_server(
+        self, tunnel6: bool = True, resolvers: Sequence[str] = _RESOLVERS, protocol: str = "udp", port: int = a.SERVER_PORT
+    ) -> None:
         """A dual-stack OpenVPN server, and the DNS server inside its tunnel.
 
         @param tunnel6 whether the tunnel carries IPv6 as well
         @param resolvers the options with which resolvers are pushed
+        @param protocol "udp" or "tcp"
         """
-        profile = STORAGE / "server.conf"
-        profile.write_text(_server_profile(STORAGE / "pki", tunnel6, resolvers))
-        self.vpn_server = self.vpn.start("openvpn-server", ["openvpn", "--config", str(profile)])
-        self.vpn_server.wait_for("Initialization Sequence Completed")
+        self.vpn_server = openvpn_server.start(self.vpn, openvpn_server.Settings(protocol, port, tunnel6, tuple(resolvers)))
         if self.tunnel_dns is None:  # it stays when the server goes, and follows the interface
             self.tunnel_dns = self._dnsmasq(self.vpn, "tun0", f"--address=/{a.WHO}/{a.WHO_TUNNEL}")
 
@@ -228,27 +228,3 @@ class Lab:
     def _address(self, family: str) -> str:
         words = self.laptop.run("ip", "-brief", family, "address", "show", "dev", a.LINK, "scope", "global").split()
         return words[2].split("/")[0] if len(words) > 2 else ""
-
-
-def _server_profile(keys: Path, tunnel6: bool, resolvers: Sequence[str]) -> str:
-    pushed = "\n".join(f'push "{option}"' for option in resolvers)
-    ipv6 = f'server-ipv6 {a.TUNNEL6_PREFIX}\npush "redirect-gateway def1 ipv6"'
-    ipv4_only = 'push "redirect-gateway def1"'
-    return f"""\
-dev tun0
-proto udp6
-port {a.SERVER_PORT}
-multihome
-topology subnet
-server 192.168.255.0 255.255.255.0
-{ipv6 if tunnel6 else ipv4_only}
-{pushed}
-keepalive 1 5
-explicit-exit-notify 0
-dh none
-disable-dco
-ca {keys}/ca.crt
-cert {keys}/server.crt
-key {keys}/server.key
-verb 3
-"""
