@@ -31,6 +31,8 @@ from . import (
     tampering,
     tampering_seen,
     tampering_services,
+    transport_attacks,
+    transport_inbound,
     uplinks,
     way_back,
 )
@@ -66,6 +68,8 @@ __all__ = [
     "tampering",
     "tampering_seen",
     "tampering_services",
+    "transport_attacks",
+    "transport_inbound",
     "uplinks",
     "way_back",
 ]

@@ -25,7 +25,7 @@ def connect_ipv6(trial: Trial) -> None:
     _connected_to(trial, a.SERVER6)
     trial.tunnel_works()
     trial.expect(trial.laptop.status()["ipv6"] == "tunnelled", "status says that IPv6 is tunnelled")
-    trial.every_probe_refused("protected", marked=True)
+    trial.every_probe_refused("protected")
 
 
 @case("fallback-ipv4", ipv6=False)
@@ -38,7 +38,7 @@ def fallback_ipv4(trial: Trial) -> None:
     trial.expect(window.allowed["transport"], "transport seen on the link")
     _connected_to(trial, a.SERVER)
     trial.tunnel_works()
-    trial.every_probe_refused("protected", marked=True)
+    trial.every_probe_refused("protected")
 
 
 @case("storm")
@@ -115,4 +115,4 @@ def connect_command(trial: Trial) -> None:
         if name.read().strip() != "openvpn":
             raise LabError("the command did not become OpenVPN")
     trial.tunnel_works()
-    trial.every_probe_refused("protected", marked=True)
+    trial.every_probe_refused("protected")

@@ -86,14 +86,14 @@ class Oracle:
     """The allowed list. Holds one piece of memory: which fragmented datagrams began as transport.
 
     `endpoints` are the transport's: protocol, address and port. `foreign` names programs that are not OpenVPN by the
-    source port that they bind to: to an endpoint, too, their packets are leaks, whatever they carry.
+    protocol and source port that they bind to: to an endpoint, too, their packets are leaks, whatever they carry.
     `tcp_probes` names the probes that cannot carry a tag (a connection request has no payload) by their destination.
     `named` says of a packet whether a case's policy names it: then it is allowed, tag or not. `vlan` and `pppoe` say
     that the uplink is one: then a frame is judged by what it carries.
     """
 
     endpoints: frozenset[Endpoint] = frozenset((socket.IPPROTO_UDP, host, a.SERVER_PORT) for host in (a.SERVER, a.SERVER6))
-    foreign: Mapping[int, str] = field(default_factory=dict)
+    foreign: Mapping[tuple[int, int], str] = field(default_factory=dict)
     server_name: str = a.SERVER_NAME
     resolvers: frozenset[str] = frozenset({a.AP, a.AP6, a.OTHER_AP, a.OTHER_AP6})
     tcp_probes: Mapping[tuple[str, int], str] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class Oracle:
         packet = _parse_ip(data)
         if packet is None:
             return Verdict(False, "malformed", f"IP packet that cannot be read: {data[:40].hex()}")
-        foreign = self.foreign.get(packet.ports[0])
+        foreign = self.foreign.get((packet.protocol, packet.ports[0]))
         if foreign is not None:
             return Verdict(False, _kind_of_leak(packet), f"{packet.describe()} [{foreign}]", foreign)
         kind = "named" if self.named and self.named(packet) else self._allowed_kind(packet)

@@ -102,11 +102,12 @@ class Lab:
         hosts = self.internet.start("hosts", [*PYTHON, str(HERE / "hosts.py")])
         hosts.wait_for("ready")
 
-    def serve_addresses(self, *pool: str, prefix6: str = a.AP6_PREFIX) -> None:
+    def serve_addresses(self, *pool: str, prefix6: str = a.AP6_PREFIX, server: Sequence[str] = (a.SERVER, a.SERVER6)) -> None:
         """DHCP, DNS and (with IPv6) router advertisements, all from one dnsmasq of the access point, started anew.
 
         @param pool dnsmasq's options about the addresses that it hands out, and what it tells with them
         @param prefix6 what it advertises
+        @param server what it answers to questions for the VPN server's name
         """
         if self.ap_dns is not None:
             self.ap_dns.kill()
@@ -119,7 +120,7 @@ class Lab:
             "--dhcp-authoritative",
             "--no-ping",
             *(advertise if self.ipv6 else []),
-            f"--host-record={a.SERVER_NAME},{a.SERVER},{a.SERVER6}",
+            *(f"--host-record={a.SERVER_NAME},{address}" for address in server),
             f"--address=/{a.WHO}/{a.WHO_AP}",
             f"--address=/{a.NOWHERE}/",
         )
