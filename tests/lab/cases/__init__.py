@@ -22,6 +22,7 @@ from . import (
     names_storms,
     networkmanager_vpn,
     old_flows,
+    plain_openvpn,
     polite,
     policies,
     roaming,
@@ -33,6 +34,7 @@ from . import (
     tampering_services,
     transport_attacks,
     transport_inbound,
+    untrusted,
     uplinks,
     way_back,
 )
@@ -59,6 +61,7 @@ __all__ = [
     "names_storms",
     "networkmanager_vpn",
     "old_flows",
+    "plain_openvpn",
     "polite",
     "policies",
     "roaming",
@@ -70,6 +73,7 @@ __all__ = [
     "tampering_services",
     "transport_attacks",
     "transport_inbound",
+    "untrusted",
     "uplinks",
     "way_back",
 ]

@@ -85,22 +85,6 @@ def unresolvable_name(trial: Trial) -> None:
     trial.every_probe_refused("locked with nowhere to go")
 
 
-@case("plain-openvpn")
-def plain_openvpn(trial: Trial) -> None:
-    """OpenVPN without the management options, servers by address: recognised by its user, its tunnel by its name."""
-    trial.control()
-    profile = PROFILE.read_text()
-    for protocol, address in (("udp6", a.SERVER6), ("udp", a.SERVER)):
-        profile = profile.replace(f"{a.SERVER_NAME} {a.SERVER_PORT} {protocol}\n", f"{address} {a.SERVER_PORT} {protocol}\n")
-    PROFILE.write_text(profile)
-    trial.lock("--interface", "tun0")
-    with trial.no_leaks("while plain OpenVPN connects"):
-        trial.laptop.openvpn()
-        trial.laptop.wait_state("protected")
-    trial.tunnel_works(resolver=False)  # without management nobody says which resolvers the server pushed
-    trial.every_probe_refused("protected")
-
-
 @case("connect-command")
 def connect_command(trial: Trial) -> None:
     """`killswitch connect PROFILE` alone: enables the lock, then becomes OpenVPN."""
