@@ -4,6 +4,8 @@ from . import (
     authority,
     blocked,
     connecting,
+    carrier_changes,
+    carriers,
     crashes,
     examples,
     faults,
@@ -35,6 +37,7 @@ from . import (
     transport_attacks,
     transport_inbound,
     untrusted,
+    untrusted_storms,
     uplinks,
     way_back,
 )
@@ -43,6 +46,8 @@ __all__ = [
     "authority",
     "blocked",
     "connecting",
+    "carrier_changes",
+    "carriers",
     "crashes",
     "examples",
     "faults",
@@ -74,6 +79,7 @@ __all__ = [
     "transport_attacks",
     "transport_inbound",
     "untrusted",
+    "untrusted_storms",
     "uplinks",
     "way_back",
 ]

@@ -6,6 +6,8 @@ from . import addresses as a
 from .node import Node, Process
 from .sandbox import STORAGE
 
+_DNS_PORT = 53
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -32,7 +34,9 @@ def start(node: Node, settings: Settings) -> Process:
 def _render(settings: Settings) -> str:
     keys = STORAGE / "pki"
     lines = [f"dev {settings.device}", "dev-type tun", f"port {settings.port}"]
-    if settings.protocol == "udp":
+    if settings.port == _DNS_PORT:  # beside the DNS server in the tunnel, which has the port on its own addresses
+        lines += [f"local {a.SERVER}", f"proto {settings.protocol}", "explicit-exit-notify 0"]
+    elif settings.protocol == "udp":
         lines += ["proto udp6", "multihome", "explicit-exit-notify 0"]
     else:
         lines += ["proto tcp6-server", "tcp-nodelay"]

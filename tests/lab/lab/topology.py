@@ -60,6 +60,7 @@ class Lab:
             "link add vpn0 type veth peer name eth0 netns vpn",
             f"address add {a.HOST}/32 dev lo",
             f"address add {a.PUBLIC_DNS}/32 dev lo",
+            f"address add {a.ELSEWHERE}/32 dev lo",
             f"address add {a.HOST6}/128 dev lo",
             f"address add {a.PUBLIC_DNS6}/128 dev lo",
             "address add 192.0.2.1/30 dev ap0",

@@ -1,0 +1,188 @@
+"""Floods to the transport's endpoint, and programs that cannot be trusted to carry it: OpenVPN connects all the same."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab import addresses as a
+from lab.profile import write_profile
+from lab.sandbox import STORAGE
+from lab.topology import HERE, PYTHON
+from lab.trial import Trial, case
+from lab.waiting import PATIENCE, LabError, until
+
+from .transport_common import connect_plain, expect_proven, kill_under_storm, reconnect, server_endpoints
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class _Flood:
+    """flood.py, in the laptop."""
+
+    def __init__(self, trial: Trial, uid: int, hold: int) -> None:
+        words = (a.SERVER, str(a.SERVER_PORT), "--uid", str(uid), "--hold", str(hold))
+        with trial.laptop.node.entered():
+            self._process = subprocess.Popen(
+                [*PYTHON, str(HERE / "flood.py"), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        if self._process.stdout is None or self._process.stdout.readline() != "ready\n":
+            raise LabError("the flood did not start")
+
+    def finish(self) -> tuple[int, float]:
+        """Ends it. @return attempts, and seconds of CPU time"""
+        output, _ = self._process.communicate(timeout=60 * PATIENCE)
+        outcome = json.loads(output)
+        return outcome["attempts"], outcome["cpu"]
+
+
+@contextmanager
+def _floods(trial: Trial, settings: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, float]]]:
+    """Several at once, as (uid, sockets kept open); the list is filled when the block ends."""
+    floods = [_Flood(trial, uid, hold) for uid, hold in settings]
+    results: list[tuple[int, float]] = []
+    yield results
+    results += [flood.finish() for flood in floods]
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of a process (proc(5), fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+class _StatusClock:
+    """Asks for the status all the time, and keeps how long each answer took."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._ended = threading.Event()
+        self._failure: LabError | None = None
+        self.seconds: list[float] = []
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            while not self._ended.wait(0.1):
+                began = time.monotonic()
+                self._trial.laptop.status()
+                self.seconds.append(time.monotonic() - began)
+        except LabError as error:
+            self._failure = error
+
+    def finish(self) -> float:
+        """@return the longest that an answer took"""
+        self._ended.set()
+        self._thread.join(30 * PATIENCE)
+        if self._failure:
+            raise self._failure
+        return max(self.seconds)
+
+
+@case("transport-flood", ipv6=False)
+def transport_flood(trial: Trial) -> None:
+    """Programs flood the server's endpoint from ever-new sockets, thousands kept open: OpenVPN connects, the daemon answers."""
+    write_profile((f"{a.SERVER} {a.SERVER_PORT} udp",))
+    trial.oracle.endpoints = frozenset(server_endpoints("udp"))
+    window = trial.capture.window()
+    _Flood(trial, a.NOBODY, 0).finish()
+    trial.capture.settle()
+    trial.expect(window.probes["flood"], "control, no kill switch: the flood is seen at the access point")
+    trial.lock()
+    daemon = trial.laptop.daemon
+    assert daemon is not None
+    connect_plain(trial).kill()
+    until("its tunnel is gone", lambda: not trial.laptop.has_tunnel())
+    began, cpu_before = time.monotonic(), _cpu_seconds(daemon.pid)
+    with trial.no_leaks("a flood to the server's endpoint"):
+        with _floods(trial, ((a.NOBODY, 4000), (0, 0))) as results:
+            clock = _StatusClock(trial)
+            trial.for_seconds(trial.times(2, 20))
+            client = connect_plain(trial)
+            for _ in range(trial.times(1, 5)):
+                reconnect(trial, client, signal.SIGUSR1)
+            longest = clock.finish()
+        cpu, elapsed = _cpu_seconds(daemon.pid) - cpu_before, time.monotonic() - began
+    attempts, spent = sum(result[0] for result in results), sum(result[1] for result in results)
+    trial.say(f"{attempts} datagrams in {elapsed:.1f} s; {len(clock.seconds)} status queries, the slowest {longest:.2f} s")
+    trial.expect(attempts > 1000, "the flood was one")
+    trial.say(f"CPU time: the daemon {cpu:.2f} s, the floods {spent:.2f} s")
+    trial.expect(cpu < max(spent, 0.5 * elapsed), "the daemon spends less CPU time than the floods, or half a processor")
+    trial.expect(daemon.log().count("\n") < 200, f"the log stays readable ({daemon.log().count(chr(10))} lines)")
+    trial.tunnel_works(resolver=False)
+    kill_under_storm(trial, client, "after the flood")
+
+
+@case("transport-many-sockets", ipv6=False)
+def transport_many_sockets(trial: Trial) -> None:
+    """OpenVPN has thousands of other files and sockets open, and is proven all the same."""
+    write_profile((f"{a.SERVER} {a.SERVER_PORT} udp",))
+    trial.lock()
+    count = 3000
+    opener = f"""
+import os, resource, socket
+resource.setrlimit(resource.RLIMIT_NOFILE, ({count} + 64,) * 2)
+kept = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range({count})]
+for item in kept:
+    os.set_inheritable(item.fileno(), True)
+os.execv("/usr/sbin/openvpn", ["openvpn", "--config", "/etc/openvpn/client/client.ovpn"])
+"""
+    with trial.no_leaks("OpenVPN with thousands of sockets"):
+        client = trial.laptop.node.start("openvpn", [*PYTHON, "-c", opener])
+        client.wait_for("Initialization Sequence Completed", 30)
+        expect_proven(trial, client)
+    trial.expect(len(os.listdir(f"/proc/{client.pid}/fd")) > count, "it holds them")
+    trial.tunnel_works(resolver=False)
+    kill_under_storm(trial, client, "OpenVPN with thousands of sockets")
+
+
+# -- programs that the user names --------------------------------------------------------------------------------------------
+
+
+def _program(name: str, mode: int = 0o755, owner: int = 0, folder_mode: int = 0o755, folder_owner: int = 0) -> str:
+    """A program in a folder of its own."""
+    folder = STORAGE / "programs" / name
+    folder.mkdir(parents=True)
+    program = folder / "helper"
+    program.write_bytes(Path("/usr/bin/true").read_bytes())
+    for path, bits, uid in ((program, mode, owner), (folder, folder_mode, folder_owner)):
+        path.chmod(bits)
+        os.chown(path, uid, uid)
+    return str(program)
+
+
+@case("transport-program-refused", ipv6=False)
+def transport_program_refused(trial: Trial) -> None:
+    """`enable --transport-program` refuses, with its reason, what an unprivileged user can replace, and what is no program."""
+    STORAGE.chmod(0o755)
+    good = _program("good")
+    link = STORAGE / "programs" / "link"
+    link.symlink_to(_program("linked", owner=a.NOBODY))
+    programs = {
+        "writable by all": _program("writable", mode=0o777),
+        "writable by a group": _program("group", mode=0o775, owner=0),
+        "owned by nobody": _program("owned", owner=a.NOBODY),
+        "in a folder that all can write to": _program("open-folder", folder_mode=0o777),
+        "in a folder of nobody's": _program("own-folder", folder_owner=a.NOBODY),
+        "a link to nobody's": str(link),
+        "not there": str(STORAGE / "programs" / "nothing"),
+        "a folder": str(STORAGE / "programs"),
+        "not absolute": "helper",
+        "of a user who does not exist": f"{good}:nosuchuser",
+        "not executable": _program("data", mode=0o644),
+    }
+    os.chown(programs["writable by a group"], 0, 1000)
+    trial.laptop.start_daemon()
+    for what, program in programs.items():
+        told = trial.laptop.enable("--transport-program", program, expect=(1, 2))
+        trial.say(f"{what}: {told.strip().splitlines()[0]}")
+        trial.expect(Path(program.partition(":")[0]).name in told or program in told, f"{what}: the error names the program")
+    trial.expect(not trial.laptop.tables(), "nothing of it has locked the machine")
+    trial.laptop.enable("--transport-program", good)
+    trial.laptop.wait_state("blocked", "connecting")

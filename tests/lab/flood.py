@@ -1,0 +1,65 @@
+"""Datagrams to one endpoint from ever-new sockets: flood.py ADDRESS PORT --uid N --hold N --rate N, until standard input ends.
+
+Keeps the last HOLD sockets open. Says "ready" when that many are open, and prints a JSON object at the end: the attempts and
+the CPU time that they took.
+"""
+
+import argparse
+import collections
+import json
+import os
+import resource
+import select
+import socket
+import time
+
+
+def _send(target: tuple[str, int]) -> socket.socket:
+    sender = socket.socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sender.sendto(b"ksprobe-flood;", target)
+    except OSError:
+        pass  # refused at once
+    return sender
+
+
+def flood(target: tuple[str, int], hold: int, rate: float) -> int:
+    """Sends until standard input ends. @return how many"""
+    kept: collections.deque[socket.socket] = collections.deque()
+    began, attempts, ready = time.monotonic(), 0, False
+    while True:
+        kept.append(_send(target))
+        attempts += 1
+        if len(kept) > hold:
+            kept.popleft().close()
+            if not ready:
+                ready = True
+                print("ready", flush=True)
+        ahead = attempts / rate - (time.monotonic() - began)
+        if ready and (ahead > 0.001 or attempts % 64 == 0) and select.select([0], [], [], max(ahead, 0))[0]:
+            return attempts
+        if ahead < -0.1:  # held up by a busy machine: do not make up for it in one burst
+            began = time.monotonic() - attempts / rate
+
+
+def main() -> None:
+    """Reads the command line and sends."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("address")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--uid", type=int, default=0)
+    parser.add_argument("--hold", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=2000)
+    arguments = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (arguments.hold + 64, arguments.hold + 64))
+    if arguments.uid:
+        os.setgroups([])
+        os.setresgid(arguments.uid, arguments.uid, arguments.uid)
+        os.setresuid(arguments.uid, arguments.uid, arguments.uid)
+    attempts = flood((arguments.address, arguments.port), arguments.hold, arguments.rate)
+    spent = os.times()
+    print(json.dumps({"attempts": attempts, "cpu": spent.user + spent.system}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
