@@ -1,18 +1,21 @@
 """OpenVPN started by hand, without the management options: trusted because its process is proven to be OpenVPN."""
 
 import os
+import shutil
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 from lab import addresses as a
-from lab.profile import write_profile
+from lab.profile import PROFILE, write_profile
+from lab.sandbox import STORAGE
 from lab.traffic import Stream
 from lab.trial import Trial, case
 from lab.waiting import until
 
 from .transport_common import (
-    CONNECTED, UNPRIVILEGED, connect_plain, expect_proven, kill_under_storm, reconnect, server_endpoints,
-    show_death_leaks,
+    CONNECTED, OPENVPN, STORM, UNPRIVILEGED, Daemonized, connect_plain, expect_proven, kill_under_storm, reconnect,
+    server_endpoints, show_death_leaks,
 )
 
 
@@ -64,11 +67,18 @@ def plain_openvpn(trial: Trial) -> None:
             with trial.no_leaks(f"{variant.name}: OpenVPN connects"):
                 client = connect_plain(trial, *variant.options)
             trial.tunnel_works(resolver=False)
+            _large_packets_pass(trial)
             if number == 0:
                 trial.every_probe_refused(f"{variant.name}: protected")
             with trial.no_leaks(f"{variant.name}: OpenVPN connects anew"):
                 reconnect(trial, client, signal.SIGUSR1)
             kill_under_storm(trial, client, variant.name)
+
+
+def _large_packets_pass(trial: Trial) -> None:
+    """A packet as large as the tunnel takes: over UDP what carries it is larger than the link takes, and fragmented."""
+    ping = ("ping", "-n", "-q", "-c", "1", "-W", "1", "-s", "1472", "-I", "tun0", a.HOST)
+    until("a packet of full size is answered through the tunnel", lambda: trial.laptop.node.attempt(*ping).returncode == 0)
 
 
 @case("plain-server-restart")
@@ -117,7 +127,7 @@ def plain_before_lock(trial: Trial) -> None:
 
 @case("plain-daemon-restart")
 def plain_daemon_restart(trial: Trial) -> None:
-    """The daemon is killed again and again, and upgraded, beside an OpenVPN started by hand: its tunnel stays trusted."""
+    """The daemon is killed again and again beside an OpenVPN started by hand: its tunnel stays trusted."""
     trial.control()
     for variant in (_VARIANTS[0], _VARIANTS[4]):
         _prepare(trial, variant)
@@ -147,3 +157,31 @@ def plain_daemon_restart(trial: Trial) -> None:
         kill_under_storm(trial, client, variant.name)
         trial.laptop.killswitch("disable")
         daemon.stop()
+
+
+@case("plain-daemonized")
+def plain_daemonized(trial: Trial) -> None:
+    """OpenVPN goes to the background by itself, is upgraded while it runs, and connects anew again and again."""
+    trial.control()
+    variant = _VARIANTS[2]
+    _prepare(trial, variant)
+    trial.lock()
+    pid_file, log = STORAGE / "openvpn.pid", STORAGE / "log" / "openvpn-daemonized.log"
+    background = ("--daemon", "--writepid", str(pid_file), "--log", str(log))
+    with trial.no_leaks("openvpn --daemon connects"):
+        trial.laptop.node.run("openvpn", "--config", str(PROFILE), *variant.options, *background)
+        client = Daemonized(pid_file, log)
+        until("OpenVPN is connected", lambda: CONNECTED in client.log(), 30)
+        expect_proven(trial, client)
+    trial.tunnel_works(resolver=False)
+    new = Path(f"{OPENVPN}.new")
+    shutil.copy(OPENVPN, new)
+    new.rename(OPENVPN)
+    trial.say("the package is upgraded: the file that OpenVPN runs from is another one now")
+    for number in range(trial.times(3, 30)):
+        with trial.no_leaks(f"OpenVPN connects anew ({number + 1})"), trial.storm(STORM):
+            reconnect(trial, client, signal.SIGUSR1)
+    kill_under_storm(trial, client, "in the background")
+    with trial.no_leaks("the new program connects"):
+        client = connect_plain(trial)
+    kill_under_storm(trial, client, "the new program")

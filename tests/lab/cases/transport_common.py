@@ -1,11 +1,13 @@
 """What the cases about the transport share: its endpoints, programs that are not OpenVPN, and OpenVPN started by hand."""
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import probe
 
@@ -84,6 +86,37 @@ def show_callers_refused(trial: Trial, callers: Sequence[Caller], what: str, tim
 # -- OpenVPN, started by hand --------------------------------------------------------------------------------------------
 
 
+class Client(Protocol):
+    """A running OpenVPN."""
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+
+    def log(self) -> str:
+        """All it has said."""
+
+    def kill(self) -> None:
+        """It dies at once."""
+
+
+class Daemonized:
+    """An OpenVPN that went to the background."""
+
+    def __init__(self, pid_file: Path, log: Path) -> None:
+        until("OpenVPN has written its process ID", lambda: pid_file.exists() and pid_file.read_text().strip())
+        self.pid = int(pid_file.read_text())
+        self._log = log
+
+    def log(self) -> str:
+        """All it has said."""
+        return self._log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """It dies at once."""
+        os.kill(self.pid, signal.SIGKILL)
+
+
 def connect_plain(trial: Trial, *options: str) -> Process:
     """`openvpn --config PROFILE`, connected and trusted; prints how long it took."""
     began = time.monotonic()
@@ -104,14 +137,14 @@ def expect_trusted(trial: Trial, seconds: float = 30) -> dict[str, object]:
     return status
 
 
-def expect_proven(trial: Trial, client: Process, seconds: float = 30) -> None:
+def expect_proven(trial: Trial, client: Client, seconds: float = 30) -> None:
     """The same, and the transport is this very process."""
     transport = str(expect_trusted(trial, seconds).get("transport"))
     proven = f"pid {client.pid}," in transport and OPENVPN in transport and "marked" in transport
     trial.expect(proven, f"the transport is this OpenVPN's own socket ({transport})")
 
 
-def reconnect(trial: Trial, client: Process, number: int) -> None:
+def reconnect(trial: Trial, client: Client, number: int) -> None:
     """OpenVPN is told to connect anew (SIGUSR1), and does."""
     connections = client.log().count(CONNECTED)
     os.kill(client.pid, number)
@@ -119,7 +152,7 @@ def reconnect(trial: Trial, client: Process, number: int) -> None:
     expect_proven(trial, client)
 
 
-def kill_under_storm(trial: Trial, client: Process, what: str, seconds: float = 0.4) -> None:
+def kill_under_storm(trial: Trial, client: Client, what: str, seconds: float = 0.4) -> None:
     """OpenVPN dies while everything tries to get out."""
     with trial.no_leaks(f"{what}: a storm, and OpenVPN is killed"), trial.storm(STORM):
         trial.for_seconds(seconds)

@@ -146,7 +146,7 @@ _UNREACHABLE, _TOO_BIG, _MTU = (3, 3), (3, 4), 1200
 
 
 class _Foreign:
-    """A socket of root's that is connected to the server's address and port, and has sent nothing."""
+    """A new socket of root's that is connected to the server's address and port, and has sent nothing."""
 
     def __init__(self, trial: Trial) -> None:
         with trial.laptop.node.entered():
@@ -182,9 +182,9 @@ def inbound_errors(trial: Trial) -> None:
     trial.say("control, no kill switch: a forged error is delivered to any socket, and its path MTU is believed")
     trial.laptop.node.ip("route flush cache")
     trial.lock()
-    _show_undelivered(trial, foreign, "blocked")
+    _show_undelivered(trial, "blocked")
     client = connect_plain(trial)
-    _show_undelivered(trial, foreign, "protected")
+    _show_undelivered(trial, "protected")
     _error(trial, _TOO_BIG, _MTU, _local_port(trial, client.pid))
     until("OpenVPN's own path MTU is learned", lambda: f"mtu {_MTU}" in _path_mtu(trial))
     trial.say("an error that quotes OpenVPN's own socket is delivered")
@@ -192,7 +192,8 @@ def inbound_errors(trial: Trial) -> None:
     expect_proven(trial, client)
 
 
-def _show_undelivered(trial: Trial, foreign: _Foreign, state: str) -> None:
+def _show_undelivered(trial: Trial, state: str) -> None:
+    foreign = _Foreign(trial)
     for _ in range(3):
         _error(trial, _UNREACHABLE, 0, foreign.port)
         _error(trial, _TOO_BIG, _MTU, foreign.port)
