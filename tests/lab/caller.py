@@ -17,8 +17,7 @@ def call(kind: str, name: str, target: tuple[str, int], source: int) -> None:
     with socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as caller:
         if family == socket.AF_INET6:
             caller.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if kind == "tcp":
-            caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         caller.settimeout(_SECONDS[kind])
         try:
             caller.bind(("", source))

@@ -4,19 +4,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lab import addresses as a
+from lab import openvpn_server
 from lab.frames import Endpoint
 from lab.node import Node, Process
 from lab.packages import unpack_carriers
-from lab.profile import write_profile
+from lab.profile import PROFILE, write_profile
 from lab.sandbox import STORAGE
 from lab.trial import Trial, case
 from lab.waiting import until
 
 from .transport_common import (
-    TCP, connect_plain, expect_trusted, kill_under_storm, server_endpoints, show_death_leaks,
+    CONNECTED, STORM, TCP, connect_plain, expect_trusted, kill_under_storm, server_endpoints, show_death_leaks,
 )
 
 _HTTP_PROXY, _SOCKS_PROXY, _STUNNEL, _STUNNEL_LOCAL, _SHADOWSOCKS, _SOCKS_LOCAL = 8888, 1080, 8443, 1195, 8388, 1081
+_OTHER_PORT, _OTHER_TUN = 1196, "tun5"
 _PASSWORD, _CIPHER = "correct-horse", "aes-256-gcm"
 
 
@@ -217,3 +219,34 @@ def carrier_helpers(trial: Trial) -> None:
             client.wait_for("Restart pause", 30)
             client.kill()
         helper.kill()
+
+
+@case("carrier-helper-other")
+def carrier_helper_other(trial: Trial) -> None:
+    """A helper's connection to the server vouches for nobody: another OpenVPN's tunnel is not trusted in the first's place."""
+    unpack_carriers()
+    carrier, start = _HELPERS[0]
+    other_profile = write_profile(
+        (f"{a.ELSEWHERE} {_OTHER_PORT} udp",), (f"dev {_OTHER_TUN}", "dev-type tun", "persist-tun"),
+        path=PROFILE.with_name("other.ovpn"),
+    )
+    settings = openvpn_server.Settings("udp", _OTHER_PORT, False, (), _OTHER_TUN, "10.91.0.0/24", redirect=False)
+    openvpn_server.start(trial.lab.internet, settings)
+    other = trial.laptop.node.start("other-openvpn", ["openvpn", "--config", str(other_profile)])
+    other.wait_for(CONNECTED, 20)
+    start(trial)
+    _show_control(trial, carrier)
+    trial.laptop.start_daemon()
+    _prepare(trial, carrier)
+    trial.laptop.enable(*carrier.enable)
+    client = trial.laptop.openvpn()
+    tunnel = expect_trusted(trial)["tunnel"]
+    assert isinstance(tunnel, dict)
+    trial.expect(tunnel["interface"] == "tun0", f"the tunnel that the helper carries is trusted ({tunnel['interface']})")
+    with trial.no_leaks("the first dies; the helper and the other OpenVPN go on"), trial.storm(STORM):
+        client.kill()
+        trial.laptop.wait_state("blocked", "connecting")
+        trial.for_seconds(2)
+        state = trial.laptop.status()["state"]
+    trial.expect(trial.laptop.has_tunnel(_OTHER_TUN), "the other's tunnel is still there")
+    trial.expect(state != "protected", f"it is not trusted ({state})")

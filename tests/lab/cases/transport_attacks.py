@@ -1,13 +1,16 @@
 """Programs that are not OpenVPN use the transport's endpoint: root's, an unprivileged user's, with a resolver's help."""
 
+import os
+import signal
+
 from lab import addresses as a
-from lab.profile import write_profile
+from lab.profile import PROFILE, write_profile
 from lab.trial import Trial, case
 from lab.waiting import until
 
 from .server_name import expire_addresses, forget_addresses, pinned_addresses
 from .transport_common import (
-    TCP, Caller, connect_plain, expect_proven, kill_under_storm, server_endpoints, show_callers_reach,
+    CONNECTED, TCP, Caller, call, connect_plain, expect_proven, kill_under_storm, server_endpoints, show_callers_reach,
     show_callers_refused, watch,
 )
 
@@ -89,11 +92,12 @@ def endpoint_callers(trial: Trial) -> None:
     trial.lock()
     show_callers_refused(trial, callers, "locked")
     twins = [
+        Caller("twin-udp", "udp", a.SERVER, a.SERVER_PORT, _OWN_PORT, a.NOBODY),
         Caller("twin-udp6", "udp", a.SERVER6, a.SERVER_PORT, _OWN_PORT, a.NOBODY),
         Caller("twin-tcp", "tcp", a.SERVER, 443, _OWN_PORT, a.NOBODY),
     ]
     trial.oracle.foreign = {**trial.oracle.foreign, (TCP, _OWN_PORT): "twin-tcp"}  # its datagrams carry their name
-    waiting = [twin.start(trial, 40 if twin.kind == "udp" else 3) for twin in twins]
+    waiting = [twin.start(trial, 40 if twin.kind == "udp" else 3) for twin in twins[1:]]  # the first would take its port
     with trial.no_leaks("OpenVPN starts beside sockets of its own port in another family and protocol"):
         client = connect_plain(trial, "--lport", str(_OWN_PORT))
         for process in waiting:
@@ -103,7 +107,7 @@ def endpoint_callers(trial: Trial) -> None:
     show_callers_refused(trial, twins, "protected, OpenVPN's own port")
     kill_under_storm(trial, client, "started by hand")
     trial.lab.stop_vpn_server()
-    client = trial.laptop.node.start("openvpn", ["openvpn", "--config", "/etc/openvpn/client/client.ovpn"])
+    client = trial.laptop.node.start("openvpn", ["openvpn", "--config", str(PROFILE)])
     client.wait_for("UDPv4 link remote")
     show_callers_refused(trial, callers, "OpenVPN tries to reach a server that is gone")
     trial.lab.start_vpn_server()
@@ -112,3 +116,24 @@ def endpoint_callers(trial: Trial) -> None:
     with trial.no_leaks("connecting with the management options"):
         trial.laptop.connect()
     show_callers_refused(trial, callers, "protected, killswitch connect")
+
+
+@case("late-copies", ipv6=False)
+def late_copies(trial: Trial) -> None:
+    """A program's datagram, looked at by a busy daemon when OpenVPN has the port that it came from, is not sent for it."""
+    write_profile((f"{a.SERVER} {a.SERVER_PORT} udp",), bind=True)
+    caller = Caller("port-before", "udp", a.SERVER, a.SERVER_PORT, _OWN_PORT, a.NOBODY)
+    trial.oracle.endpoints = frozenset(server_endpoints("udp"))  # its datagrams carry their name
+    show_callers_reach(trial, [caller])
+    trial.lock()
+    daemon = trial.laptop.daemon
+    assert daemon is not None
+    with trial.no_leaks("the daemon is held up; a program's datagram, then OpenVPN from the same port"):
+        os.kill(daemon.pid, signal.SIGSTOP)
+        call(trial, [caller], 3)
+        client = trial.laptop.node.start("openvpn", ["openvpn", "--config", str(PROFILE), "--lport", str(_OWN_PORT)])
+        client.wait_for("UDPv4 link remote")
+        os.kill(daemon.pid, signal.SIGCONT)
+        client.wait_for(CONNECTED, 30)
+        expect_proven(trial, client)
+    client.kill()

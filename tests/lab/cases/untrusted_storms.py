@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from lab.profile import write_profile
 from lab.sandbox import STORAGE
 from lab.topology import HERE, PYTHON
 from lab.trial import Trial, case
-from lab.waiting import PATIENCE, LabError, until
+from lab.waiting import PATIENCE, LabError
 
 from .transport_common import connect_plain, expect_proven, kill_under_storm, reconnect, server_endpoints
 
@@ -25,8 +25,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class _Flood:
     """flood.py, in the laptop."""
 
-    def __init__(self, trial: Trial, uid: int, hold: int) -> None:
-        words = (a.SERVER, str(a.SERVER_PORT), "--uid", str(uid), "--hold", str(hold))
+    def __init__(self, trial: Trial, *options: str) -> None:
+        words = (a.SERVER, str(a.SERVER_PORT), *options)
         with trial.laptop.node.entered():
             self._process = subprocess.Popen(
                 [*PYTHON, str(HERE / "flood.py"), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -41,10 +41,17 @@ class _Flood:
         return outcome["attempts"], outcome["cpu"]
 
 
+_NOBODY = ("--uid", str(a.NOBODY))
+_FLOODS = {
+    "ever-new sockets, thousands kept open": ((*_NOBODY, "--hold", "4000"), ("--hold", "0")),
+    "a few sockets again and again": ((*_NOBODY, "--hold", "3", "--reuse"),),
+}
+
+
 @contextmanager
-def _floods(trial: Trial, settings: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, float]]]:
-    """Several at once, as (uid, sockets kept open); the list is filled when the block ends."""
-    floods = [_Flood(trial, uid, hold) for uid, hold in settings]
+def _flooded(trial: Trial, what: str) -> Iterator[list[tuple[int, float]]]:
+    """The list is filled with attempts and CPU time when the block ends."""
+    floods = [_Flood(trial, *options) for options in _FLOODS[what]]
     results: list[tuple[int, float]] = []
     yield results
     results += [flood.finish() for flood in floods]
@@ -87,23 +94,26 @@ class _StatusClock:
 
 @case("transport-flood", ipv6=False)
 def transport_flood(trial: Trial) -> None:
-    """Programs flood the server's endpoint from ever-new sockets, thousands kept open: OpenVPN connects, the daemon answers."""
+    """Programs flood the server's endpoint, from thousands of sockets or few: OpenVPN connects, the daemon answers."""
     write_profile((f"{a.SERVER} {a.SERVER_PORT} udp",))
     trial.oracle.endpoints = frozenset(server_endpoints("udp"))
     window = trial.capture.window()
-    _Flood(trial, a.NOBODY, 0).finish()
+    _Flood(trial, *_NOBODY).finish()
     trial.capture.settle()
     trial.expect(window.probes["flood"], "control, no kill switch: the flood is seen at the access point")
     trial.lock()
+    for what in _FLOODS:
+        _connect_under_flood(trial, what)
+
+
+def _connect_under_flood(trial: Trial, what: str) -> None:
     daemon = trial.laptop.daemon
     assert daemon is not None
-    connect_plain(trial).kill()
-    until("its tunnel is gone", lambda: not trial.laptop.has_tunnel())
     began, cpu_before = time.monotonic(), _cpu_seconds(daemon.pid)
-    with trial.no_leaks("a flood to the server's endpoint"):
-        with _floods(trial, ((a.NOBODY, 4000), (0, 0))) as results:
+    with trial.no_leaks(f"a flood to the server's endpoint, {what}"):
+        with _flooded(trial, what) as results:
             clock = _StatusClock(trial)
-            trial.for_seconds(trial.times(2, 20))
+            trial.for_seconds(trial.times(1, 20))
             client = connect_plain(trial)
             for _ in range(trial.times(1, 5)):
                 reconnect(trial, client, signal.SIGUSR1)
@@ -111,10 +121,11 @@ def transport_flood(trial: Trial) -> None:
         cpu, elapsed = _cpu_seconds(daemon.pid) - cpu_before, time.monotonic() - began
     attempts, spent = sum(result[0] for result in results), sum(result[1] for result in results)
     trial.say(f"{attempts} datagrams in {elapsed:.1f} s; {len(clock.seconds)} status queries, the slowest {longest:.2f} s")
-    trial.expect(attempts > 1000, "the flood was one")
+    trial.expect(attempts > 500, "the flood was one")
     trial.say(f"CPU time: the daemon {cpu:.2f} s, the floods {spent:.2f} s")
-    trial.expect(cpu < max(spent, 0.5 * elapsed), "the daemon spends less CPU time than the floods, or half a processor")
-    trial.expect(daemon.log().count("\n") < 200, f"the log stays readable ({daemon.log().count(chr(10))} lines)")
+    trial.expect(cpu < 0.5 * elapsed, "the daemon spends less than half of a processor")
+    lines = daemon.log().count("\n")
+    trial.expect(lines < 100, f"the log stays readable ({lines} lines)")
     trial.tunnel_works(resolver=False)
     kill_under_storm(trial, client, "after the flood")
 
