@@ -1,7 +1,7 @@
-"""A program that is not OpenVPN uses an endpoint: caller.py NAME udp|tcp ADDRESS PORT SOURCE-PORT UID [--times N].
+"""A foreign program uses an endpoint: caller.py NAME udp|tcp ADDRESS PORT SOURCE-PORT UID [--times N].
 
 UDP: sends datagrams that carry its name and waits for an answer to each. TCP: connects, with enough time for a second
-connection request. Prints "answered" for each answer and "done" at the end; what the kernel refuses at once is no error.
+connection request. Prints "answered" for each answer and "done" at the end; a refusal by the kernel is no error.
 """
 
 import argparse

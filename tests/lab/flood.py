@@ -1,7 +1,7 @@
-"""Datagrams to one endpoint, until standard input ends: flood.py ADDRESS PORT [--uid N] [--hold N] [--reuse] [--rate N].
+"""Floods an endpoint with datagrams until standard input ends: flood.py ADDRESS PORT [OPTIONS].
 
-From ever-new sockets, of which the last HOLD are kept open; or from HOLD sockets in turn. Says "ready" when that many are
-open, and prints a JSON object at the end: the attempts, and the CPU time that they took.
+From ever-new sockets, of which the last HOLD are kept open; or (--reuse) from HOLD sockets in turn. Prints "ready" when
+that many are open, and a JSON object at the end: the attempts, and the CPU time that they took.
 """
 
 import argparse

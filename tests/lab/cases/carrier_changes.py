@@ -50,7 +50,7 @@ def _change_server(trial: Trial) -> None:
     trial.lab.start_vpn_server()
     trial.laptop.enable()
     client = connect_plain(trial)
-    for address, port in (places[1], places[0]):
+    for address, port in (places[1], places[0]) * trial.times(1, 3):
         connections = client.log().count(CONNECTED)
         with trial.no_leaks(f"the server in use goes, {address}:{port} takes over"), trial.storm():
             trial.lab.stop_vpn_server()
@@ -85,7 +85,7 @@ def carrier_late_link(trial: Trial) -> None:
     kill_under_storm(trial, client, "after the link was lost")
 
 
-# -- two OpenVPNs ------------------------------------------------------------------------------------------------------------
+# -- two OpenVPNs ------------------------------------------------------------------------------------------------------
 
 
 def _start_other(trial: Trial) -> Process:
@@ -106,7 +106,7 @@ def _expect_outer(trial: Trial, client: Process, what: str) -> None:
 
 @case("carrier-two", ipv6=False)
 def carrier_two(trial: Trial) -> None:
-    """A second OpenVPN, whose server is not pinned, is never trusted: it works inside the first one's tunnel, or not at all."""
+    """A second OpenVPN, whose server is not pinned, is never trusted: it connects inside the first's tunnel alone."""
     write_profile((f"{a.SERVER} {a.SERVER_PORT} udp",), ("dev tun0",))
     write_profile(
         (f"{a.ELSEWHERE} {_SECOND_PORT} udp",), (f"dev {_OTHER_TUN}", "dev-type tun", *_QUICK), path=_OTHER_PROFILE
@@ -160,7 +160,7 @@ def _send_into(trial: Trial) -> None:
 
 @case("carrier-not-pinned", ipv6=False)
 def carrier_not_pinned(trial: Trial) -> None:
-    """Root's OpenVPN to a server that was never given to the kill switch: no packet of it leaves, and it is not trusted."""
+    """Root's OpenVPN to a server that is not pinned: no packet of it leaves, and it is never trusted."""
     write_profile((f"{a.SECOND_SERVER} {a.SERVER_PORT} udp",), _QUICK, path=_OTHER_PROFILE)
     write_profile((f"{a.SERVER} {a.SERVER_PORT} udp",))
     trial.oracle.endpoints = frozenset(server_endpoints("udp"))

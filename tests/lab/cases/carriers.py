@@ -99,7 +99,7 @@ def carrier_ports(trial: Trial) -> None:
             _ride(trial, carrier, guided=True)
 
 
-# -- proxies on another host -------------------------------------------------------------------------------------------------
+# -- proxies on another host -------------------------------------------------------------------------------------------
 
 
 def _start_proxies(node: Node) -> None:
@@ -118,13 +118,16 @@ def _wait_listening(node: Node, *ports: int) -> None:
 
 
 _REMOTE = (f"{a.SERVER} 443 tcp-client",)
+
+
+def _proxy(name: str, option: str, port: int) -> Carrier:
+    endpoints = ((TCP, a.ELSEWHERE, port),)
+    return Carrier(name, _REMOTE, ("tcp", 443), endpoints, (f"{option} {a.ELSEWHERE} {port}",))
+
+
 _PROXIES = (
-    Carrier(
-        "HTTP proxy", _REMOTE, ("tcp", 443), ((TCP, a.ELSEWHERE, _HTTP_PROXY),), (f"http-proxy {a.ELSEWHERE} {_HTTP_PROXY}",)
-    ),
-    Carrier(
-        "SOCKS proxy", _REMOTE, ("tcp", 443), ((TCP, a.ELSEWHERE, _SOCKS_PROXY),), (f"socks-proxy {a.ELSEWHERE} {_SOCKS_PROXY}",)
-    ),
+    _proxy("HTTP proxy", "http-proxy", _HTTP_PROXY),
+    _proxy("SOCKS proxy", "socks-proxy", _SOCKS_PROXY),
 )
 
 
@@ -142,7 +145,7 @@ def carrier_proxies(trial: Trial) -> None:
             _ride(trial, carrier, guided)
 
 
-# -- helpers on this host ----------------------------------------------------------------------------------------------------
+# -- helpers on this host ----------------------------------------------------------------------------------------------
 
 
 def _stunnel(node: Node, name: str, lines: Sequence[str]) -> Process:
@@ -181,7 +184,8 @@ _AROUND = f"route {a.SERVER} 255.255.255.255 net_gateway"
 _HELPERS: tuple[tuple[Carrier, Callable[[Trial], Process]], ...] = (
     (
         Carrier(
-            "stunnel", (f"127.0.0.1 {_STUNNEL_LOCAL} tcp-client",), ("tcp", 443), ((TCP, a.SERVER, _STUNNEL),), (_AROUND,),
+            "stunnel", (f"127.0.0.1 {_STUNNEL_LOCAL} tcp-client",), ("tcp", 443),
+            ((TCP, a.SERVER, _STUNNEL),), (_AROUND,),
             ("--server", f"{a.SERVER}:{_STUNNEL}/tcp", "--transport-program", "/usr/bin/stunnel4"), "/usr/bin/stunnel4",
         ),
         _start_stunnel,
@@ -200,7 +204,7 @@ _HELPERS: tuple[tuple[Carrier, Callable[[Trial], Process]], ...] = (
 
 @case("carrier-helpers")
 def carrier_helpers(trial: Trial) -> None:
-    """OpenVPN through stunnel and shadowsocks on this host, named by --transport-program: only they reach the server."""
+    """OpenVPN through stunnel and shadowsocks on this host (--transport-program): only they reach the server."""
     unpack_carriers()
     trial.control()
     trial.laptop.start_daemon()
@@ -223,7 +227,7 @@ def carrier_helpers(trial: Trial) -> None:
 
 @case("carrier-helper-other")
 def carrier_helper_other(trial: Trial) -> None:
-    """A helper's connection to the server vouches for nobody: another OpenVPN's tunnel is not trusted in the first's place."""
+    """The helper is connected to the server, but another OpenVPN than the one it carries has a tunnel: not trusted."""
     unpack_carriers()
     carrier, start = _HELPERS[0]
     other_profile = write_profile(
@@ -242,7 +246,8 @@ def carrier_helper_other(trial: Trial) -> None:
     client = trial.laptop.openvpn()
     tunnel = expect_trusted(trial)["tunnel"]
     assert isinstance(tunnel, dict)
-    trial.expect(tunnel["interface"] == "tun0", f"the tunnel that the helper carries is trusted ({tunnel['interface']})")
+    interface = tunnel["interface"]
+    trial.expect(interface == "tun0", f"the tunnel that the helper carries is trusted ({interface})")
     with trial.no_leaks("the first dies; the helper and the other OpenVPN go on"), trial.storm(STORM):
         client.kill()
         trial.laptop.wait_state("blocked", "connecting")

@@ -79,7 +79,7 @@ def server_name(trial: Trial) -> None:
     sent = sum(_send(trial, question) for question in questions)
     trial.capture.settle()
     trial.expect(sent == len(questions) <= window.leaks, f"control, no kill switch: {window.leaks} questions seen")
-    trial.lock("--interface", "tun0")
+    trial.lock()
     daemon = trial.laptop.daemon
     assert daemon is not None
     daemon.stop()

@@ -1,4 +1,4 @@
-"""Programs that are not OpenVPN use the transport's endpoint: root's, an unprivileged user's, with a resolver's help."""
+"""Foreign programs use the transport's endpoint: root's, an unprivileged user's, with a resolver's help."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ _OWN_PORT = 20010
 
 @case("lying-resolver")
 def lying_resolver(trial: Trial) -> None:
-    """The link's resolver gives a web site as the VPN server's address: no program reaches it there, root's neither."""
+    """The link's resolver gives a web site as the VPN server's address: no program, not even root's, gets there."""
     write_profile((f"{a.SERVER_NAME} 80 tcp",), ("user nobody", "group nogroup"))
     callers = [
         Caller("root-site", "tcp", a.PUBLIC_DNS, 80, 20001),
@@ -46,8 +46,10 @@ def lying_resolver(trial: Trial) -> None:
 
 @case("poisoned-name")
 def poisoned_name(trial: Trial) -> None:
-    """A resolver that answers with many addresses, or with one that the kill switch's own checks use, evicts no pinned
-    address and makes the machine refuse nothing more: OpenVPN still connects."""
+    """A resolver's false answers evict no pinned address and make the machine refuse nothing more: OpenVPN connects.
+
+    One answer has more addresses than are kept, the other an address that the audit of the rules uses itself.
+    """
     trial.lock()
     daemon = trial.laptop.daemon
     assert daemon is not None
@@ -82,10 +84,10 @@ def _callers(kind: str) -> list[Caller]:
 
 @case("endpoint-callers")
 def endpoint_callers(trial: Trial) -> None:
-    """Root's programs and others' use the server's address and port, UDP and TCP, in every state: none gets out."""
+    """Foreign programs, root's as well, use the server's address and port in every state: nothing of them leaves."""
     remotes = [f"{a.SERVER} {a.SERVER_PORT} udp", f"{a.SERVER6} {a.SERVER_PORT} udp6"]
     remotes += [f"{a.SERVER} 443 tcp-client", f"{a.SERVER6} 443 tcp6-client"]
-    write_profile(remotes, bind=True)
+    write_profile(remotes, ("server-poll-timeout 2",), bind=True)
     callers = [*_callers("udp"), *_callers("tcp")]
     watch(trial, server_endpoints("udp") + server_endpoints("tcp", 443), callers)
     show_callers_reach(trial, callers)
@@ -97,7 +99,8 @@ def endpoint_callers(trial: Trial) -> None:
         Caller("twin-tcp", "tcp", a.SERVER, 443, _OWN_PORT, a.NOBODY),
     ]
     trial.oracle.foreign = {**trial.oracle.foreign, (TCP, _OWN_PORT): "twin-tcp"}  # its datagrams carry their name
-    waiting = [twin.start(trial, 40 if twin.kind == "udp" else 3) for twin in twins[1:]]  # the first would take its port
+    beside = twins[1:]  # the first would take OpenVPN's port
+    waiting = [twin.start(trial, 40 if twin.kind == "udp" else 3) for twin in beside]
     with trial.no_leaks("OpenVPN starts beside sockets of its own port in another family and protocol"):
         client = connect_plain(trial, "--lport", str(_OWN_PORT))
         for process in waiting:
@@ -120,7 +123,7 @@ def endpoint_callers(trial: Trial) -> None:
 
 @case("late-copies", ipv6=False)
 def late_copies(trial: Trial) -> None:
-    """A program's datagram, looked at by a busy daemon when OpenVPN has the port that it came from, is not sent for it."""
+    """A held-up daemon examines a program's datagram when OpenVPN has its port already: it is not sent again."""
     write_profile((f"{a.SERVER} {a.SERVER_PORT} udp",), bind=True)
     caller = Caller("port-before", "udp", a.SERVER, a.SERVER_PORT, _OWN_PORT, a.NOBODY)
     trial.oracle.endpoints = frozenset(server_endpoints("udp"))  # its datagrams carry their name

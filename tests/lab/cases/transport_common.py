@@ -1,4 +1,4 @@
-"""What the cases about the transport share: its endpoints, programs that are not OpenVPN, and OpenVPN started by hand."""
+"""What the cases about the transport share: its endpoints, foreign programs, and OpenVPN started by hand."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ UNPRIVILEGED = ("--user", "nobody", "--group", "nogroup", "--persist-tun", "--pe
 """Options with which OpenVPN gives up root's rights once it is connected."""
 
 
-# -- programs that are not OpenVPN ---------------------------------------------------------------------------------------
+# -- programs that are not OpenVPN -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,18 @@ def show_callers_reach(trial: Trial, callers: Sequence[Caller]) -> None:
     missing = {caller.name for caller in callers} - set(window.probes)
     if missing:
         raise LabError(f"control: not seen at the access point: {', '.join(sorted(missing))}")
-    trial.say(f"control, no kill switch: seen {', '.join(sorted(window.probes))}; answered {', '.join(answered) or 'none'}")
+    seen = ", ".join(sorted(window.probes))
+    trial.say(f"control, no kill switch: seen {seen}; answered {', '.join(answered) or 'none'}")
 
 
-def show_callers_refused(trial: Trial, callers: Sequence[Caller], what: str, times: int = 2) -> None:
+def show_callers_refused(trial: Trial, callers: Sequence[Caller], what: str, times: int = 1) -> None:
     """With the kill switch none of them is seen."""
     with trial.no_leaks(f"{what}: {', '.join(caller.name for caller in callers)}"):
         answered = call(trial, callers, times)
     trial.expect(not answered, f"{what}: no caller gets an answer ({', '.join(answered) or 'none'})")
 
 
-# -- OpenVPN, started by hand --------------------------------------------------------------------------------------------
+# -- OpenVPN, started by hand ------------------------------------------------------------------------------------------
 
 
 class Client(Protocol):
@@ -152,7 +153,7 @@ def reconnect(trial: Trial, client: Client, number: int) -> None:
     expect_proven(trial, client)
 
 
-def kill_under_storm(trial: Trial, client: Client, what: str, seconds: float = 0.4) -> None:
+def kill_under_storm(trial: Trial, client: Client, what: str, seconds: float = 0.25) -> None:
     """OpenVPN dies while everything tries to get out."""
     with trial.no_leaks(f"{what}: a storm, and OpenVPN is killed"), trial.storm(STORM):
         trial.for_seconds(seconds)
@@ -174,7 +175,8 @@ def show_death_leaks(trial: Trial, client: Process, what: str) -> None:
     window = trial.capture.window()
     send_once(trial.lab, routed)
     trial.capture.settle()
-    trial.expect(not inside and window.leaked_probes, f"control, {what}: a probe leaves when OpenVPN is dead, not before")
+    leaks = not inside and window.leaked_probes
+    trial.expect(leaks, f"control, {what}: a probe leaves when OpenVPN is dead, not before")
 
 
 def server_endpoints(kind: str, port: int = a.SERVER_PORT) -> tuple[Endpoint, ...]:

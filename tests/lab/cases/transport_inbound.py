@@ -86,6 +86,11 @@ def _forge(trial: Trial, name: str) -> None:
     frame(trial.lab.ap, "wlan0", lambda: ethernet(0x0800, packet, a.LAPTOP_MAC, a.AP_MAC))()
 
 
+def _send_after(trial: Trial) -> None:
+    """An echo request of the access point's, which arrives after all that was sent before."""
+    trial.lab.ap.attempt("ping", "-n", "-q", "-c", "1", "-W", "0.2", trial.lab.link_address())
+
+
 def _show_unheard(trial: Trial, services: _Services, what: str, own_address: bool) -> None:
     """None of the services hears from the server's address, nor answers there."""
     before = services.heard.copy()
@@ -97,7 +102,7 @@ def _show_unheard(trial: Trial, services: _Services, what: str, own_address: boo
             answered = []
             for name in ("snmp", "ipp"):
                 _forge(trial, name)
-            trial.lab.ap.attempt("ping", "-n", "-q", "-c", "1", "-W", "0.2", trial.lab.link_address())  # comes after them
+            _send_after(trial)
         trial.say(f"{what}: answered {', '.join(answered) or 'none'}; heard {dict(services.heard - before) or 'none'}")
     trial.expect(not answered and services.heard == before, f"{what}: no service hears or answers the server's address")
 
@@ -111,7 +116,8 @@ def inbound_transport(trial: Trial) -> None:
     services = _Services(trial)
     with _server_address(trial):
         reached = [name for name in _SERVICES if _use_service(trial, name)]
-    trial.expect(reached == list(_SERVICES), f"control, no kill switch: services answer the server's address: {reached}")
+    what = f"control, no kill switch: services answer the server's address: {', '.join(reached)}"
+    trial.expect(reached == list(_SERVICES), what)
     _forge(trial, "ipp")
     until("control: a forged datagram is heard", lambda: services.heard["ipp"] == 2)
     trial.laptop.start_daemon()
@@ -128,7 +134,7 @@ def inbound_transport(trial: Trial) -> None:
     trial.tunnel_works(resolver=False)
 
 
-# -- ICMP errors ---------------------------------------------------------------------------------------------------------
+# -- ICMP errors -------------------------------------------------------------------------------------------------------
 
 
 def _error(trial: Trial, kind: tuple[int, int], value: int, source_port: int) -> None:
@@ -197,6 +203,6 @@ def _show_undelivered(trial: Trial, state: str) -> None:
     for _ in range(3):
         _error(trial, _UNREACHABLE, 0, foreign.port)
         _error(trial, _TOO_BIG, _MTU, foreign.port)
-    trial.lab.ap.attempt("ping", "-n", "-q", "-c", "1", "-W", "0.2", trial.lab.link_address())  # comes after them
+    _send_after(trial)
     trial.expect(not foreign.is_told(), f"{state}: an error that quotes another socket is not delivered")
     trial.expect(f"mtu {_MTU}" not in _path_mtu(trial), f"{state}: its path MTU is not believed")

@@ -1,4 +1,4 @@
-"""The trusted program in hands that are not root's, and root's in ways that prove nothing: none of it is the transport."""
+"""OpenVPN run by unprivileged users, and by root in ways that prove nothing: none of it is the transport."""
 
 import os
 import re
@@ -42,7 +42,8 @@ class _Run:
 
 def _runs() -> list[_Run]:
     copy, own = str(_SHARED / "root-copy"), str(_SHARED / "own-copy")
-    mask = f"mount --bind {own} {OPENVPN} && exec {OPENVPN} \"$@\""
+    mask = ("sh", "-c", f'mount --bind {own} {OPENVPN} && exec {OPENVPN} "$@"', "sh")
+    namespace = (*_NOBODY, "unshare", "--user", "--map-root-user")
     preload = ("env", f"LD_PRELOAD={_SHARED}/preload.so")
     trace = ("strace", "--follow-forks", "--output", "/dev/null", OPENVPN)
     tun = ("--dev", _TUN, "--dev-type", "tun")
@@ -53,8 +54,8 @@ def _runs() -> list[_Run]:
         _Run("nobody-preload", (*_NOBODY, *preload, OPENVPN)),
         _Run("nobody-traced", (*_NOBODY, *trace)),
         _Run("root-traced", trace),
-        _Run("namespace-root", (*_NOBODY, "unshare", "--user", "--map-root-user", OPENVPN)),
-        _Run("namespace-mask", (*_NOBODY, *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mask, "sh"))),
+        _Run("namespace-root", (*namespace, OPENVPN)),
+        _Run("namespace-mask", (*namespace, "--mount", *mask)),
         _Run("copy", (copy,)),
         _Run("own-copy", (*_NOBODY, own)),
         _Run("guest", (OPENVPN,), node="guest"),
@@ -159,7 +160,7 @@ def untrusted_runs(trial: Trial) -> None:
     _end(processes)
     expected = {*(run.name for run in runs), "preloaded"}
     missing = ", ".join(expected - set(window.probes))
-    trial.expect(not missing, f"control, no kill switch: all {len(expected)} are seen on the link ({missing or 'none missing'})")
+    trial.expect(not missing, f"control, no kill switch: all {len(expected)} are seen, but {missing or 'none'}")
 
     trial.lock()
     with trial.no_leaks("locked: one untrusted run"):
