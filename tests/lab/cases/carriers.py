@@ -11,6 +11,7 @@ from lab.packages import unpack_carriers
 from lab.profile import PROFILE, write_profile
 from lab.sandbox import STORAGE
 from lab.trial import Trial, case
+from lab.users import add_user
 from lab.waiting import until
 
 from .transport_common import (
@@ -19,6 +20,7 @@ from .transport_common import (
 
 _HTTP_PROXY, _SOCKS_PROXY, _STUNNEL, _STUNNEL_LOCAL, _SHADOWSOCKS, _SOCKS_LOCAL = 8888, 1080, 8443, 1195, 8388, 1081
 _OTHER_PORT, _OTHER_TUN = 1196, "tun5"
+_HELPER_USER, _HELPER_UID = "shadowsocks", 993
 _PASSWORD, _CIPHER = "correct-horse", "aes-256-gcm"
 
 
@@ -157,7 +159,8 @@ def _stunnel(node: Node, name: str, lines: Sequence[str]) -> Process:
 def _start_stunnel(trial: Trial) -> Process:
     keys = STORAGE / "pki"
     certificate = (f"cert = {keys}/server.crt", f"key = {keys}/server.key")
-    _stunnel(trial.lab.vpn, "server", (*certificate, "[vpn]", f"accept = {_STUNNEL}", "connect = 127.0.0.1:443"))
+    if f":{_STUNNEL} " not in trial.lab.vpn.run("ss", "-Hltn"):
+        _stunnel(trial.lab.vpn, "server", (*certificate, "[vpn]", f"accept = {_STUNNEL}", "connect = 127.0.0.1:443"))
     lines = ("client = yes", "[vpn]", f"accept = 127.0.0.1:{_STUNNEL_LOCAL}", f"connect = {a.SERVER}:{_STUNNEL}")
     helper = _stunnel(trial.laptop.node, "client", lines)
     _wait_listening(trial.lab.vpn, _STUNNEL)
@@ -166,13 +169,15 @@ def _start_stunnel(trial: Trial) -> Process:
 
 
 def _start_shadowsocks(trial: Trial) -> Process:
-    """Its local end runs as nobody."""
+    """Its local end runs as a user of its own."""
     secret = ("-k", _PASSWORD, "-m", _CIPHER)
-    trial.lab.vpn.start("ss-server", ["ss-server", "-s", "0.0.0.0", "-p", str(_SHADOWSOCKS), *secret])
-    nobody = ("setpriv", "--reuid", str(a.NOBODY), "--regid", str(a.NOBODY), "--clear-groups")
+    if f":{_SHADOWSOCKS} " not in trial.lab.vpn.run("ss", "-Hltn"):
+        trial.lab.vpn.start("ss-server", ["ss-server", "-s", "0.0.0.0", "-p", str(_SHADOWSOCKS), *secret])
+    add_user(_HELPER_USER, _HELPER_UID)
+    user = ("setpriv", "--reuid", str(_HELPER_UID), "--regid", str(_HELPER_UID), "--clear-groups")
     server = ("-s", a.SERVER, "-p", str(_SHADOWSOCKS))
     local = ("-b", "127.0.0.1", "-l", str(_SOCKS_LOCAL))
-    helper = trial.laptop.node.start("ss-local", [*nobody, "/usr/bin/ss-local", *server, *local, *secret])
+    helper = trial.laptop.node.start("ss-local", [*user, "/usr/bin/ss-local", *server, *local, *secret])
     _wait_listening(trial.lab.vpn, _SHADOWSOCKS)
     _wait_listening(trial.laptop.node, _SOCKS_LOCAL)
     return helper
@@ -194,7 +199,7 @@ _HELPERS: tuple[tuple[Carrier, Callable[[Trial], Process]], ...] = (
         Carrier(
             "shadowsocks", _REMOTE, ("tcp", 443), ((TCP, a.SERVER, _SHADOWSOCKS),),
             (f"socks-proxy 127.0.0.1 {_SOCKS_LOCAL}", _AROUND),
-            ("--server", f"{a.SERVER}:{_SHADOWSOCKS}/tcp", "--transport-program", "/usr/bin/ss-local:nobody"),
+            ("--server", f"{a.SERVER}:{_SHADOWSOCKS}/tcp", "--transport-program", f"/usr/bin/ss-local:{_HELPER_USER}"),
             "/usr/bin/ss-local",
         ),
         _start_shadowsocks,
@@ -214,15 +219,24 @@ def carrier_helpers(trial: Trial) -> None:
         _show_control(trial, carrier)
         for guided in (False, True):
             _ride(trial, carrier, guided)
-        trial.laptop.enable(*carrier.enable[:2])
-        trial.laptop.wait_state("blocked", "connecting")
-        profile = write_profile(carrier.remotes, (*carrier.options, "server-poll-timeout 2"))
-        trial.oracle.endpoints = frozenset()
-        with trial.no_leaks(f"{carrier.name}, not named: nothing of it leaves"):
-            client = trial.laptop.node.start("openvpn", ["openvpn", "--config", str(profile)])
-            client.wait_for("Restart pause", 30)
-            client.kill()
+        _refuse_unnamed(trial, carrier, "no longer named")
         helper.kill()
+        helper = start(trial)
+        _refuse_unnamed(trial, carrier, "never named")
+        helper.kill()
+
+
+def _refuse_unnamed(trial: Trial, carrier: Carrier, what: str) -> None:
+    """Without --transport-program no packet of the helper leaves, also if it was named before."""
+    trial.laptop.enable(*carrier.enable[:2])
+    trial.laptop.wait_state("blocked", "connecting")
+    write_profile(carrier.remotes, (*carrier.options, "server-poll-timeout 2"))
+    trial.oracle.endpoints = frozenset()
+    with trial.no_leaks(f"{carrier.name}, {what}"):
+        client = trial.laptop.node.start("openvpn", ["openvpn", "--config", str(PROFILE)])
+        until("OpenVPN gives up, or is connected", lambda: "SIGUSR1" in client.log() or CONNECTED in client.log(), 30)
+        trial.expect(CONNECTED not in client.log(), f"{carrier.name}, {what}: OpenVPN is not connected")
+        client.kill()
 
 
 @case("carrier-helper-other")

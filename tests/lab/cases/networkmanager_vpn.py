@@ -77,8 +77,8 @@ def names_nm_vpn(trial: Trial) -> None:
     desktop = _desktop(trial, a.SERVER)
     names = Names(trial.lab, trial.laptop.resolve)
     desktop.vpn_up()
-    resolvers = names_of(RESOLV_CONF.read_text())
-    trial.expect(resolvers == [a.TUNNEL_DNS, a.AP], f"control: the router is named beside the tunnel: {resolvers}")
+    both = [a.TUNNEL_DNS, a.AP]
+    until("control: the router is named beside the tunnel", lambda: names_of(RESOLV_CONF.read_text()) == both)
     desktop.kill_vpn()
     until("control: the interface is gone", lambda: not trial.laptop.has_tunnel())
     trial.control("control: the plugin's OpenVPN was killed", words=_PROBES)

@@ -1,4 +1,4 @@
-"""Floods to the transport's endpoint while OpenVPN connects, and programs that cannot be trusted to carry it."""
+"""Floods to the transport's endpoint while OpenVPN connects, and an OpenVPN with thousands of sockets."""
 
 import json
 import os
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from lab import addresses as a
 from lab.profile import write_profile
-from lab.sandbox import STORAGE
 from lab.topology import HERE, PYTHON
 from lab.trial import Trial, case
 from lab.waiting import PATIENCE, LabError
@@ -152,49 +151,3 @@ os.execv("/usr/sbin/openvpn", ["openvpn", "--config", "/etc/openvpn/client/clien
     trial.expect(len(os.listdir(f"/proc/{client.pid}/fd")) > count, "it holds them")
     trial.tunnel_works(resolver=False)
     kill_under_storm(trial, client, "OpenVPN with thousands of sockets")
-
-
-# -- programs that the user names --------------------------------------------------------------------------------------
-
-
-def _program(name: str, mode: int = 0o755, owner: int = 0, folder_mode: int = 0o755, folder_owner: int = 0) -> str:
-    """A program in a folder of its own."""
-    folder = STORAGE / "programs" / name
-    folder.mkdir(parents=True)
-    program = folder / "helper"
-    program.write_bytes(Path("/usr/bin/true").read_bytes())
-    for path, bits, uid in ((program, mode, owner), (folder, folder_mode, folder_owner)):
-        path.chmod(bits)
-        os.chown(path, uid, uid)
-    return str(program)
-
-
-@case("transport-program-refused", ipv6=False)
-def transport_program_refused(trial: Trial) -> None:
-    """`enable --transport-program` refuses what an unprivileged user can replace, or what is no program."""
-    STORAGE.chmod(0o755)
-    good = _program("good")
-    link = STORAGE / "programs" / "link"
-    link.symlink_to(_program("linked", owner=a.NOBODY))
-    programs = {
-        "writable by all": _program("writable", mode=0o777),
-        "writable by a group": _program("group", mode=0o775, owner=0),
-        "owned by nobody": _program("owned", owner=a.NOBODY),
-        "in a folder that all can write to": _program("open-folder", folder_mode=0o777),
-        "in a folder of nobody's": _program("own-folder", folder_owner=a.NOBODY),
-        "a link to nobody's": str(link),
-        "not there": str(STORAGE / "programs" / "nothing"),
-        "a folder": str(STORAGE / "programs"),
-        "not absolute": "helper",
-        "of a user who does not exist": f"{good}:nosuchuser",
-        "not executable": _program("data", mode=0o644),
-    }
-    os.chown(programs["writable by a group"], 0, 1000)
-    trial.laptop.start_daemon()
-    for what, program in programs.items():
-        told = trial.laptop.enable("--transport-program", program, expect=(1, 2))
-        trial.say(f"{what}: {told.strip().splitlines()[0]}")
-        trial.expect(program.partition(":")[0] in told, f"{what}: the error names the program")
-    trial.expect(not trial.laptop.tables(), "nothing of it has locked the machine")
-    trial.laptop.enable("--transport-program", good)
-    trial.laptop.wait_state("blocked", "connecting")
