@@ -1,4 +1,4 @@
-"""The access point takes the VPN server's address and port (G11): only OpenVPN's own socket may hear from there."""
+"""The access point takes the VPN server's address and port (G11): only OpenVPN's own socket receives from there."""
 
 import selectors
 import socket
@@ -16,7 +16,7 @@ from lab.trial import Trial, case
 from lab.waiting import until
 
 from .leak_classes_common import ethernet, frame, udp_packet
-from .transport_common import TCP, UDP, connect_plain, expect_proven, server_endpoints
+from .transport_common import TCP, UDP, connect_plain, server_endpoints
 
 _TCP_PORT = 443
 _SERVICES = {"ssh": (TCP, 22), "snmp": (UDP, 161), "ipp": (UDP, 631)}
@@ -30,8 +30,9 @@ class _Services:
         self._selector = selectors.DefaultSelector()
         with trial.laptop.node.entered():
             for name, (protocol, port) in _SERVICES.items():
-                listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM if protocol == TCP else socket.SOCK_DGRAM)
-                listener.bind(("", port))
+                listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM if protocol == TCP else socket.SOCK_DGRAM)
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                listener.bind(("::", port))
                 if protocol == TCP:
                     listener.listen(8)
                 self._selector.register(listener, selectors.EVENT_READ, name)
@@ -54,25 +55,27 @@ class _Services:
 @contextmanager
 def _server_address(trial: Trial) -> Iterator[None]:
     """The access point has the server's address itself, and with it everything that is sent there."""
-    trial.lab.ap.ip(f"address add {a.SERVER}/32 dev wlan0")
+    trial.lab.ap.ip(f"address add {a.SERVER}/32 dev wlan0", f"address add {a.SERVER6}/128 dev wlan0 nodad")
     try:
         yield
     finally:
-        trial.lab.ap.ip(f"address delete {a.SERVER}/32 dev wlan0")
+        trial.lab.ap.ip(f"address delete {a.SERVER}/32 dev wlan0", f"address delete {a.SERVER6}/128 dev wlan0")
 
 
-def _use_service(trial: Trial, name: str) -> bool:
+def _use_service(trial: Trial, name: str, ipv6: bool) -> bool:
     """From the server's address and port. @return whether the service answered"""
     protocol, port = _SERVICES[name]
+    family = socket.AF_INET6 if ipv6 else socket.AF_INET
+    server, laptop = (a.SERVER6, trial.lab.link_address6()) if ipv6 else (a.SERVER, trial.lab.link_address())
     with trial.lab.ap.entered():
-        caller = socket.socket(socket.AF_INET, socket.SOCK_STREAM if protocol == TCP else socket.SOCK_DGRAM)
+        caller = socket.socket(family, socket.SOCK_STREAM if protocol == TCP else socket.SOCK_DGRAM)
     with caller:
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        caller.settimeout(0.7)
+        caller.settimeout(0.5)
         try:
-            caller.bind((a.SERVER, _TCP_PORT if protocol == TCP else a.SERVER_PORT))
-            caller.connect((trial.lab.link_address(), port))
+            caller.bind((server, _TCP_PORT if protocol == TCP else a.SERVER_PORT))
+            caller.connect((laptop, port))
             caller.send(b"a question")
             return bool(caller.recv(64))
         except OSError:
@@ -80,10 +83,31 @@ def _use_service(trial: Trial, name: str) -> bool:
 
 
 def _forge(trial: Trial, name: str) -> None:
-    """A datagram in the server's name, from a packet socket: the server itself stays reachable."""
-    _, port = _SERVICES[name]
-    packet = udp_packet("forged", a.SERVER, trial.lab.link_address(), (a.SERVER_PORT, port))
+    """Datagrams in the server's name, from a packet socket: the server itself stays reachable."""
+    ports = (a.SERVER_PORT, _SERVICES[name][1])
+    packet = udp_packet("forged", a.SERVER, trial.lab.link_address(), ports)
     frame(trial.lab.ap, "wlan0", lambda: ethernet(0x0800, packet, a.LAPTOP_MAC, a.AP_MAC))()
+    packet6 = _udp_packet6(a.SERVER6, trial.lab.link_address6(), ports)
+    frame(trial.lab.ap, "wlan0", lambda: ethernet(0x86DD, packet6, a.LAPTOP_MAC, a.AP_MAC))()
+
+
+def _udp_packet6(source: str, target: str, ports: tuple[int, int]) -> bytes:
+    addresses = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, target)
+    content = b"ksprobe-forged6;"
+    length = 8 + len(content)
+    sum_of = checksum(addresses + struct.pack("!II4H", length, UDP, *ports, length, 0) + content)
+    return struct.pack("!IHBB", 6 << 28, length, UDP, 64) + addresses + struct.pack("!4H", *ports, length, sum_of) + content
+
+
+def _call_services(trial: Trial) -> list[str]:
+    """Each of them, over both families, from an access point that has the server's address. @return those that answered"""
+    with _server_address(trial):
+        return [
+            f"{name}{'6' if ipv6 else ''}"
+            for name in _SERVICES
+            for ipv6 in (False, True)
+            if _use_service(trial, name, ipv6)
+        ]
 
 
 def _send_after(trial: Trial) -> None:
@@ -95,31 +119,27 @@ def _show_unheard(trial: Trial, services: _Services, what: str, own_address: boo
     """None of the services hears from the server's address, nor answers there."""
     before = services.heard.copy()
     with trial.no_leaks(f"{what}: services are called from the server's address and port"):
-        if own_address:
-            with _server_address(trial):
-                answered = [name for name in _SERVICES if any(_use_service(trial, name) for _ in range(2))]
-        else:
-            answered = []
-            for name in ("snmp", "ipp"):
-                _forge(trial, name)
-            _send_after(trial)
+        answered = _call_services(trial) if own_address else []
+        for name in ("snmp", "ipp"):
+            _forge(trial, name)
+        _send_after(trial)
         trial.say(f"{what}: answered {', '.join(answered) or 'none'}; heard {dict(services.heard - before) or 'none'}")
     trial.expect(not answered and services.heard == before, f"{what}: no service hears or answers the server's address")
 
 
 @case("inbound-transport")
 def inbound_transport(trial: Trial) -> None:
-    """From the VPN server's own address and port nobody reaches a service of the laptop, whoever runs it."""
-    write_profile((f"{a.SERVER} {a.SERVER_PORT} udp", f"{a.SERVER} {_TCP_PORT} tcp-client"))
+    """From the VPN server's own address and port no host reaches a service of the laptop, not even one of root's."""
+    udp = (f"{a.SERVER} {a.SERVER_PORT} udp", f"{a.SERVER6} {a.SERVER_PORT} udp6")
+    write_profile((*udp, f"{a.SERVER} {_TCP_PORT} tcp-client", f"{a.SERVER6} {_TCP_PORT} tcp6-client"))
     trial.oracle.endpoints = frozenset(server_endpoints("udp") + server_endpoints("tcp", _TCP_PORT))
     trial.oracle.foreign = {service: name for name, service in _SERVICES.items()}
     services = _Services(trial)
-    with _server_address(trial):
-        reached = [name for name in _SERVICES if _use_service(trial, name)]
+    reached = _call_services(trial)
     what = f"control, no kill switch: services answer the server's address: {', '.join(reached)}"
-    trial.expect(reached == list(_SERVICES), what)
+    trial.expect(len(reached) == 2 * len(_SERVICES), what)
     _forge(trial, "ipp")
-    until("control: a forged datagram is heard", lambda: services.heard["ipp"] == 2)
+    until("control: forged datagrams are received", lambda: services.heard["ipp"] == 4)
     trial.laptop.start_daemon()
     for policy in ("laptop", "strict"):
         trial.laptop.enable("--policy", policy)
@@ -132,77 +152,3 @@ def inbound_transport(trial: Trial) -> None:
     client = connect_plain(trial)
     _show_unheard(trial, services, "laptop, protected, OpenVPN started by hand", own_address=False)
     trial.tunnel_works(resolver=False)
-
-
-# -- ICMP errors -------------------------------------------------------------------------------------------------------
-
-
-def _error(trial: Trial, kind: tuple[int, int], value: int, source_port: int) -> None:
-    """The access point says that a datagram of the laptop's to the server did not get through."""
-    quoted = struct.pack("!BBHHHBBH", 0x45, 0, 528, 7, 0x4000, 64, UDP, 0)
-    quoted += socket.inet_aton(trial.lab.link_address()) + socket.inet_aton(a.SERVER)
-    quoted += struct.pack("!HHHH", source_port, a.SERVER_PORT, 508, 0)
-    body = struct.pack("!HH", 0, value) + quoted
-    message = struct.pack("!BBH", *kind, checksum(bytes(kind) + b"\0\0" + body)) + body
-    with trial.lab.ap.entered(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sender:
-        sender.sendto(message, (trial.lab.link_address(), 0))
-
-
-_UNREACHABLE, _TOO_BIG, _MTU = (3, 3), (3, 4), 1200
-
-
-class _Foreign:
-    """A new socket of root's that is connected to the server's address and port, and has sent nothing."""
-
-    def __init__(self, trial: Trial) -> None:
-        with trial.laptop.node.entered():
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.connect((a.SERVER, a.SERVER_PORT))
-        self.port = self._socket.getsockname()[1]
-
-    def is_told(self) -> bool:
-        """Whether an error was delivered to it."""
-        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-
-
-def _path_mtu(trial: Trial) -> str:
-    return trial.laptop.node.run("ip", "route", "get", a.SERVER)
-
-
-def _local_port(trial: Trial, pid: int) -> int:
-    """Of OpenVPN's UDP socket."""
-    lines = trial.laptop.node.run("ss", "-Huanp").splitlines()
-    return next(int(line.split()[3].rpartition(":")[2]) for line in lines if f"pid={pid}," in line)
-
-
-@case("inbound-errors")
-def inbound_errors(trial: Trial) -> None:
-    """ICMP errors are delivered if they quote OpenVPN's own socket (path MTU), and to no other socket."""
-    write_profile((f"{a.SERVER} {a.SERVER_PORT} udp",))
-    trial.laptop.node.sysctl("ipv4/icmp_ratelimit", 0)
-    foreign = _Foreign(trial)
-    _error(trial, _UNREACHABLE, 0, foreign.port)
-    until("control, no kill switch: an error is delivered", foreign.is_told)
-    _error(trial, _TOO_BIG, _MTU, foreign.port)
-    until("control, no kill switch: a path MTU is learned", lambda: f"mtu {_MTU}" in _path_mtu(trial))
-    trial.say("control, no kill switch: a forged error is delivered to any socket, and its path MTU is believed")
-    trial.laptop.node.ip("route flush cache")
-    trial.lock()
-    _show_undelivered(trial, "blocked")
-    client = connect_plain(trial)
-    _show_undelivered(trial, "protected")
-    _error(trial, _TOO_BIG, _MTU, _local_port(trial, client.pid))
-    until("OpenVPN's own path MTU is learned", lambda: f"mtu {_MTU}" in _path_mtu(trial))
-    trial.say("an error that quotes OpenVPN's own socket is delivered")
-    trial.laptop.node.ip("route flush cache")
-    expect_proven(trial, client)
-
-
-def _show_undelivered(trial: Trial, state: str) -> None:
-    foreign = _Foreign(trial)
-    for _ in range(3):
-        _error(trial, _UNREACHABLE, 0, foreign.port)
-        _error(trial, _TOO_BIG, _MTU, foreign.port)
-    _send_after(trial)
-    trial.expect(not foreign.is_told(), f"{state}: an error that quotes another socket is not delivered")
-    trial.expect(f"mtu {_MTU}" not in _path_mtu(trial), f"{state}: its path MTU is not believed")
