@@ -21,6 +21,9 @@ readonly TESTS=(
 # firewalls and keepers of resolv.conf that the laboratory tries inside; installed here they would take over the machine's
 # own, so that they are only fetched
 readonly FETCHED=(ufw firewalld openresolv resolvconf)
+# proxies and wrappers that carry OpenVPN in the laboratory; installing them would start services, so that they are fetched
+# too, with the libraries that this machine lacks
+readonly CARRIERS=(microsocks shadowsocks-libev stunnel4 tinyproxy-bin)
 readonly CACHE=/var/cache/killswitch-lab
 
 usage() {
@@ -28,7 +31,7 @@ usage() {
 		usage: sudo packaging/install-dependencies.sh [--tests]
 		Installs, with apt-get: ${BUILD[*]} ${RUN[*]}
 		  --tests   also, for tests/run.sh: ${TESTS[*]}
-		            and fetches, without installing: ${FETCHED[*]}
+		            and fetches, without installing: ${FETCHED[*]} ${CARRIERS[*]}
 	END
 }
 
@@ -55,12 +58,27 @@ fetch() {
 	done
 }
 
+# The carriers that are neither installed nor in the cache.
+missing_carriers() {
+	local package
+	for package in "${CARRIERS[@]}"; do
+		installed "$package" || fetched "carriers/$package" || echo "$package"
+	done
+}
+
+fetch_carriers() {
+	mkdir -p "$CACHE/carriers/partial"
+	apt-get -qq install --download-only --yes --no-install-recommends -o Dir::Cache::archives="$CACHE/carriers" \
+		-o APT::Sandbox::User=root "$@" </dev/null >/dev/null || fail "apt-get could not download: $*"
+}
+
 main() {
-	local wanted=("${BUILD[@]}" "${RUN[@]}") aside=() missing=() unfetched=() package
+	local wanted=("${BUILD[@]}" "${RUN[@]}") aside=() carriers=() missing=() unfetched=() package
 	case ${1:-} in
 	--tests)
 		wanted+=("${TESTS[@]}")
 		aside+=("${FETCHED[@]}")
+		mapfile -t carriers < <(missing_carriers)
 		;;
 	-h | --help) usage && exit 0 ;;
 	?*) usage >&2 && exit 2 ;;
@@ -73,11 +91,12 @@ main() {
 	for package in "${aside[@]}"; do
 		fetched "$package" || unfetched+=("$package")
 	done
-	[ $((${#missing[@]} + ${#unfetched[@]})) -gt 0 ] || return 0
+	[ $((${#missing[@]} + ${#unfetched[@]} + ${#carriers[@]})) -gt 0 ] || return 0
 	[ "$(id -u)" -eq 0 ] ||
-		fail "these packages are missing, and getting them needs root (sudo): ${missing[*]} ${unfetched[*]}"
+		fail "these packages are missing, and getting them needs root (sudo): ${missing[*]} ${unfetched[*]} ${carriers[*]}"
 	apt-get -qq update || fail "apt-get update failed: is the network there, and /etc/apt/sources.list in order?"
 	fetch "${unfetched[@]}"
+	[ ${#carriers[@]} -eq 0 ] || fetch_carriers "${carriers[@]}"
 	[ ${#missing[@]} -gt 0 ] || return 0
 	echo "installing: ${missing[*]}"
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${missing[@]}" </dev/null ||

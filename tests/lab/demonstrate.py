@@ -18,8 +18,8 @@ sys.dont_write_bytecode = True
 
 from lab import addresses as a  # noqa: E402
 from lab import sandbox  # noqa: E402
-from lab.laptop import PROFILE  # noqa: E402
 from lab.node import Process  # noqa: E402
+from lab.profile import PROFILE  # noqa: E402
 from lab.traffic import Storm  # noqa: E402
 from lab.trial import Trial  # noqa: E402
 from lab.waiting import LabError, until  # noqa: E402

@@ -43,7 +43,6 @@ class Probe:
     port: int = 9
     bind: str = "route"
     user: str = "any"  # who can send it: "any", "root" (raw sockets), "other" (only as another user)
-    needs_mark: bool = False  # only told from the real transport by OpenVPN's mark
 
     @property
     def ipv6(self) -> bool:
@@ -109,17 +108,16 @@ PROBES: tuple[Probe, ...] = (
     Probe("second-server6", "udp", a.SECOND_SERVER6, a.SERVER_PORT),
     Probe("server-other-user", "udp", a.SERVER, a.SERVER_PORT, user="other"),
     Probe("server6-other-user", "udp", a.SERVER6, a.SERVER_PORT, user="other"),
-    Probe("server-no-mark", "udp", a.SERVER, a.SERVER_PORT, user="root", needs_mark=True),
-    Probe("server6-no-mark", "udp", a.SERVER6, a.SERVER_PORT, user="root", needs_mark=True),
-    Probe("server-packet-socket", "packet-transport", a.SERVER, a.SERVER_PORT, user="root", needs_mark=True),
+    Probe("server-no-mark", "udp", a.SERVER, a.SERVER_PORT, user="root"),
+    Probe("server6-no-mark", "udp", a.SERVER6, a.SERVER_PORT, user="root"),
+    Probe("server-packet-socket", "packet-transport", a.SERVER, a.SERVER_PORT, user="root"),
 )
 
 
-def select_probes(user: str, ipv6: bool = True, marked: bool = True, words: Iterable[str] = ()) -> list[Probe]:
+def select_probes(user: str, ipv6: bool = True, words: Iterable[str] = ()) -> list[Probe]:
     """The probes that `user` ("root" or "other") can send.
 
-    @param marked whether OpenVPN's packets carry a mark; without it root's own packets to the server are its equals
-    @param words  only probes whose name starts with one of these; nothing: all
+    @param words only probes whose name starts with one of these; nothing: all
     """
     prefixes = tuple(words)
     return [
@@ -127,7 +125,6 @@ def select_probes(user: str, ipv6: bool = True, marked: bool = True, words: Iter
         for probe in PROBES
         if probe.user in ("any", user)
         and (ipv6 or not probe.ipv6 or probe.kind == "multicast")
-        and (marked or not probe.needs_mark)
         and (not prefixes or probe.name.startswith(prefixes))
     ]
 

@@ -148,6 +148,24 @@ class Frames(unittest.TestCase):
         self.assertTrue(oracle.judge(ip4(a.SERVER, 17, udp(1, 1194), fragment=0x2000)).allowed)
         self.assertTrue(oracle.judge(ip4(a.SERVER, 17, b"y" * 64, fragment=185)).allowed)
 
+    def test_foreign_programs_are_told_by_their_port(self) -> None:
+        oracle = Oracle(foreign={(17, 20001): "caller"})
+        verdict = oracle.judge(ip4(a.SERVER, 17, udp(20001, 1194)))
+        self.assertEqual((verdict.allowed, verdict.probe), (False, "caller"))
+        self.assertTrue(oracle.judge(ip4(a.SERVER, 17, udp(20002, 1194))).allowed)
+
+    def test_endpoints_are_exact(self) -> None:
+        oracle = Oracle(endpoints=frozenset({(6, a.SERVER, 443)}))
+        table = {
+            "the endpoint": (ip4(a.SERVER, 6, tcp(443)), True),
+            "another protocol": (ip4(a.SERVER, 17, udp(1, 443)), False),
+            "another port": (ip4(a.SERVER, 6, tcp(80)), False),
+            "another host": (ip4(a.HOST, 6, tcp(443)), False),
+        }
+        for what, (frame, expected) in table.items():
+            with self.subTest(what):
+                self.assertEqual(oracle.judge(frame).allowed, expected)
+
     def test_tcp_probes_are_known_by_their_destination(self) -> None:
         oracle = Oracle(tcp_probes=probe.tcp_destinations())
         self.assertEqual(oracle.judge(ip4(a.SERVER, 6, tcp(1194))).probe, "server-tcp1194")

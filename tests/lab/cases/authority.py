@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lab import addresses as a
-from lab.laptop import PROFILE
+from lab.profile import PROFILE
 from lab.trial import Trial, case
 
 

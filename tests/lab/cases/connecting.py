@@ -1,7 +1,7 @@
 """Getting connected, and staying quiet meanwhile."""
 
 from lab import addresses as a
-from lab.laptop import PROFILE
+from lab.profile import PROFILE
 from lab.trial import Trial, case
 from lab.waiting import LabError
 
@@ -25,7 +25,7 @@ def connect_ipv6(trial: Trial) -> None:
     _connected_to(trial, a.SERVER6)
     trial.tunnel_works()
     trial.expect(trial.laptop.status()["ipv6"] == "tunnelled", "status says that IPv6 is tunnelled")
-    trial.every_probe_refused("protected", marked=True)
+    trial.every_probe_refused("protected")
 
 
 @case("fallback-ipv4", ipv6=False)
@@ -38,7 +38,7 @@ def fallback_ipv4(trial: Trial) -> None:
     trial.expect(window.allowed["transport"], "transport seen on the link")
     _connected_to(trial, a.SERVER)
     trial.tunnel_works()
-    trial.every_probe_refused("protected", marked=True)
+    trial.every_probe_refused("protected")
 
 
 @case("storm")
@@ -85,22 +85,6 @@ def unresolvable_name(trial: Trial) -> None:
     trial.every_probe_refused("locked with nowhere to go")
 
 
-@case("plain-openvpn")
-def plain_openvpn(trial: Trial) -> None:
-    """OpenVPN without the management options, servers by address: recognised by its user, its tunnel by its name."""
-    trial.control()
-    profile = PROFILE.read_text()
-    for protocol, address in (("udp6", a.SERVER6), ("udp", a.SERVER)):
-        profile = profile.replace(f"{a.SERVER_NAME} {a.SERVER_PORT} {protocol}\n", f"{address} {a.SERVER_PORT} {protocol}\n")
-    PROFILE.write_text(profile)
-    trial.lock("--interface", "tun0")
-    with trial.no_leaks("while plain OpenVPN connects"):
-        trial.laptop.openvpn()
-        trial.laptop.wait_state("protected")
-    trial.tunnel_works(resolver=False)  # without management nobody says which resolvers the server pushed
-    trial.every_probe_refused("protected")
-
-
 @case("connect-command")
 def connect_command(trial: Trial) -> None:
     """`killswitch connect PROFILE` alone: enables the lock, then becomes OpenVPN."""
@@ -115,4 +99,4 @@ def connect_command(trial: Trial) -> None:
         if name.read().strip() != "openvpn":
             raise LabError("the command did not become OpenVPN")
     trial.tunnel_works()
-    trial.every_probe_refused("protected", marked=True)
+    trial.every_probe_refused("protected")

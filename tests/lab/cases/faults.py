@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.faults import failing
-from lab.laptop import PROFILE
+from lab.profile import PROFILE
 from lab.trial import Trial, case
 from lab.waiting import LabError, until
 

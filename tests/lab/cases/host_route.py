@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from lab import addresses as a
 from lab.desktop import Desktop
-from lab.laptop import PROFILE
+from lab.profile import PROFILE
 from lab.trial import Trial, case
 from lab.waiting import until
 

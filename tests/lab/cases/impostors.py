@@ -128,7 +128,7 @@ def other_programs(trial: Trial) -> None:
     trial.control(words=words)
     trial.lock()
     trial.laptop.connect()
-    with trial.no_leaks("protected"), trial.storm(marked=True, words=words):
+    with trial.no_leaks("protected"), trial.storm(words=words):
         trial.for_seconds(trial.times(2, 20))
     trial.lab.stop_vpn_server()
     trial.laptop.wait_state("connecting", "blocked")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lab import addresses as a
 from lab.desktop import NETWORKMANAGER_STATE, RESOLV_CONF, Desktop
-from lab.laptop import PROFILE
 from lab.names import Names
+from lab.profile import PROFILE
 from lab.trial import Trial, case
 from lab.waiting import until
 

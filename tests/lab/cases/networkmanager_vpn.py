@@ -13,6 +13,7 @@ from lab.waiting import until
 
 from .names_file import ACCESS_POINT, TUNNEL, names_of, tunnel_named
 from .server_name import forget_addresses
+from .transport_common import OPENVPN
 
 _PROBES = ("dns4", "dot", "icmp", "lan", "tcp", "udp")
 """NetworkManager has no IPv6 on this link, and so no multicast of it."""
@@ -34,9 +35,11 @@ def _enrol(trial: Trial, *options: str) -> None:
 
 def _expect_tunnel(trial: Trial, address: str = a.SERVER) -> str:
     """@return its interface"""
-    tunnel = trial.laptop.wait_state("protected")["tunnel"]
+    status = trial.laptop.wait_state("protected")
+    transport, tunnel = str(status["transport"]), status["tunnel"]
     assert isinstance(tunnel, dict)
-    trial.expect(tunnel["source"] == "networkmanager", "NetworkManager's word makes the tunnel trusted")
+    trial.expect(OPENVPN in transport and "marked" in transport, f"the plugin's OpenVPN is proven ({transport})")
+    trial.expect(tunnel["source"] == "process", "its tunnel is trusted by proof")
     server = tunnel["server"]
     trial.expect(server["address"] == address, f"and it leads to the server that was pinned, {server}")
     return str(tunnel["interface"])
@@ -74,8 +77,8 @@ def names_nm_vpn(trial: Trial) -> None:
     desktop = _desktop(trial, a.SERVER)
     names = Names(trial.lab, trial.laptop.resolve)
     desktop.vpn_up()
-    resolvers = names_of(RESOLV_CONF.read_text())
-    trial.expect(resolvers == [a.TUNNEL_DNS, a.AP], f"control: the router is named beside the tunnel: {resolvers}")
+    both = [a.TUNNEL_DNS, a.AP]
+    until("control: the router is named beside the tunnel", lambda: names_of(RESOLV_CONF.read_text()) == both)
     desktop.kill_vpn()
     until("control: the interface is gone", lambda: not trial.laptop.has_tunnel())
     trial.control("control: the plugin's OpenVPN was killed", words=_PROBES)

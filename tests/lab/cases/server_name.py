@@ -32,6 +32,20 @@ def forget_addresses() -> None:
     _STATE.write_text(json.dumps(state))
 
 
+def expire_addresses() -> None:
+    """A state file as after some days: what the names resolved to has to be asked for again."""
+    state = json.loads(_STATE.read_text())
+    for remote in state["settings"]["remotes"]:
+        remote["expires"] = remote["resolved_at"]
+    _STATE.write_text(json.dumps(state))
+
+
+def pinned_addresses() -> set[str]:
+    """The addresses of all remotes in the state file."""
+    remotes = json.loads(_STATE.read_text())["settings"]["remotes"]
+    return {address for remote in remotes for address in remote["addresses"]}
+
+
 def _send(trial: Trial, question: bytes) -> bool:
     """One datagram to the access point's resolver. @return whether the kernel took it"""
     with trial.laptop.node.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -65,7 +79,7 @@ def server_name(trial: Trial) -> None:
     sent = sum(_send(trial, question) for question in questions)
     trial.capture.settle()
     trial.expect(sent == len(questions) <= window.leaks, f"control, no kill switch: {window.leaks} questions seen")
-    trial.lock("--interface", "tun0")
+    trial.lock()
     daemon = trial.laptop.daemon
     assert daemon is not None
     daemon.stop()

@@ -66,7 +66,7 @@ def tamper_seen(trial: Trial) -> None:
     assert isinstance(last, dict)
     trial.expect(last["program"] == "nft" and last["pid"], f"the program is named: {last}")
     _told_once_in_a_while(trial)
-    trial.every_probe_refused("after all of it", marked=True)
+    trial.every_probe_refused("after all of it")
     trial.laptop.wait_state("protected")
     trial.tunnel_works()
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab import addresses as a
-from lab.laptop import PROFILE
 from lab.node import Process
+from lab.profile import PROFILE
 from lab.sandbox import STORAGE
 from lab.topology import HERE, PYTHON
 from lab.trial import Trial, case

@@ -31,6 +31,9 @@ TUNNEL_DNS6 = "fd00:0:0:feed::1"
 
 HOST = "203.0.113.7"
 HOST6 = "2001:db8:1::7"
+ELSEWHERE = "203.0.113.80"
+"""A host of the internet that no probe goes to."""
+
 PUBLIC_DNS = "203.0.113.53"
 PUBLIC_DNS6 = "2001:db8:1::53"
 

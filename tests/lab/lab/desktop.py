@@ -12,6 +12,7 @@ from . import kernel
 from .node import Process
 from .sandbox import STORAGE
 from .trial import Trial
+from .users import add_user
 from .waiting import LabError, until
 
 _BUS_POLICIES = Path("/usr/share/dbus-1/system.d")
@@ -87,8 +88,8 @@ class Desktop:
         kernel.mount(None, "/sys", None, kernel.MS_REMOUNT | kernel.MS_RDONLY)  # or it waits for udev
         _write_configuration(main, ipv6)
         self.dispatcher: Process | None = None
-        _add_user("systemd-resolve", _RESOLVED_USER)  # the bus's policy names it
-        _add_user("nm-openvpn", _VPN_USER)
+        add_user("systemd-resolve", _RESOLVED_USER)  # the bus's policy names it
+        add_user("nm-openvpn", _VPN_USER)
         policies = ("org.freedesktop.NetworkManager", "org.freedesktop.resolve1", "nm-openvpn-service", "nm-dispatcher")
         trial.laptop.start_bus(*(_BUS_POLICIES / f"{name}.conf" for name in policies))
 
@@ -236,10 +237,3 @@ def _write_connection(name: str, text: str) -> None:
     connection = Path("/etc/NetworkManager/system-connections") / f"{name}.nmconnection"
     connection.write_text(text)
     connection.chmod(0o600)
-
-
-def _add_user(name: str, number: int) -> None:
-    for file, line in (("passwd", f"{name}:x:{number}:{number}::/:/usr/sbin/nologin\n"), ("group", f"{name}:x:{number}:\n")):
-        path = Path("/etc") / file
-        if f"{name}:" not in path.read_text():
-            path.write_text(path.read_text() + line)

@@ -28,6 +28,10 @@ _NDP = {133: "router solicitation", 135: "neighbour solicitation", 136: "neighbo
 _NAME_PORTS = {53: "dns", 853: "dns", 5353: "dns", 5355: "dns", 137: "dns"}
 
 
+Endpoint = tuple[int, str, int]
+"""Protocol number, address, port."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a frame is; `kind` groups frames in counts, `text` describes this one."""
@@ -81,13 +85,15 @@ class Packet:
 class Oracle:
     """The allowed list. Holds one piece of memory: which fragmented datagrams began as transport.
 
+    `endpoints` are the transport's: protocol, address and port. `foreign` names programs that are not OpenVPN by the
+    protocol and source port that they bind to: to an endpoint, too, their packets are leaks, whatever they carry.
     `tcp_probes` names the probes that cannot carry a tag (a connection request has no payload) by their destination.
     `named` says of a packet whether a case's policy names it: then it is allowed, tag or not. `vlan` and `pppoe` say
     that the uplink is one: then a frame is judged by what it carries.
     """
 
-    servers: frozenset[str] = frozenset({a.SERVER, a.SERVER6})
-    port: int = a.SERVER_PORT
+    endpoints: frozenset[Endpoint] = frozenset((socket.IPPROTO_UDP, host, a.SERVER_PORT) for host in (a.SERVER, a.SERVER6))
+    foreign: Mapping[tuple[int, int], str] = field(default_factory=dict)
     server_name: str = a.SERVER_NAME
     resolvers: frozenset[str] = frozenset({a.AP, a.AP6, a.OTHER_AP, a.OTHER_AP6})
     tcp_probes: Mapping[tuple[str, int], str] = field(default_factory=dict)
@@ -133,6 +139,9 @@ class Oracle:
         packet = _parse_ip(data)
         if packet is None:
             return Verdict(False, "malformed", f"IP packet that cannot be read: {data[:40].hex()}")
+        foreign = self.foreign.get((packet.protocol, packet.ports[0]))
+        if foreign is not None:
+            return Verdict(False, _kind_of_leak(packet), f"{packet.describe()} [{foreign}]", foreign)
         kind = "named" if self.named and self.named(packet) else self._allowed_kind(packet)
         if kind is not None:
             return Verdict(True, kind, packet.describe())
@@ -151,13 +160,11 @@ class Oracle:
         return None
 
     def _is_transport(self, packet: Packet) -> bool:
-        """The server's exact address, port and protocol; later fragments of such a datagram."""
-        if packet.protocol != _UDP or packet.destination not in self.servers:
-            return False
+        """An endpoint's exact address, port and protocol; later fragments of such a packet."""
         datagram = (packet.source, packet.destination, packet.identification)
         if packet.offset:
             return datagram in self._fragments
-        if packet.ports[1] != self.port:
+        if (packet.protocol, packet.destination, packet.ports[1]) not in self.endpoints:
             return False
         if packet.identification is not None:
             self._fragments.add(datagram)

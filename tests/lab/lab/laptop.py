@@ -13,11 +13,11 @@ from probe import dns_question
 
 from . import addresses as a
 from .node import Process
+from .profile import PROFILE, write_profile
 from .sandbox import STORAGE
 from .topology import HERE, PYTHON, Lab
 from .waiting import PATIENCE, LabError, until
 
-PROFILE = Path("/etc/openvpn/client/client.ovpn")
 BUS_POLICIES = STORAGE / "bus.d"
 """Policy files of other services on the laptop's bus; to be put there before it starts."""
 _LIFE = ("started", "ready", "ended")
@@ -120,7 +120,7 @@ class Laptop:
         self._binaries = binaries
         self.daemon: Daemon | None = None
         _write_system_files()
-        _write_profile()
+        write_profile()
 
     # -- the kill switch -----------------------------------------------------------------------------------------
 
@@ -254,28 +254,6 @@ def _install_data(shared: Path) -> None:
         (shared / "policies" / source.name).write_bytes(source.read_bytes())
     snippet = _PROJECT / "packaging" / "openvpn" / "killswitch.conf"
     (shared / "openvpn.conf").write_bytes(snippet.read_bytes())
-
-
-def _write_profile() -> None:
-    """The client profile, as a provider hands it out: one file with everything in it."""
-    keys = STORAGE / "pki"
-    inline = {"ca": "ca.crt", "cert": "client.crt", "key": "client.key"}
-    parts = "".join(f"<{name}>\n{(keys / file).read_text()}</{name}>\n" for name, file in inline.items())
-    PROFILE.parent.mkdir(parents=True, exist_ok=True)
-    PROFILE.write_text(
-        f"""\
-client
-dev tun
-remote {a.SERVER_NAME} {a.SERVER_PORT} udp6
-remote {a.SERVER_NAME} {a.SERVER_PORT} udp
-nobind
-remote-cert-tls server
-server-poll-timeout 5
-connect-retry 1 2
-verb 3
-mute 20
-{parts}"""
-    )
 
 
 _BUS = """\

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import addresses as a
-from . import kernel, pki
+from . import kernel, openvpn_server, pki
 from .node import Node, Process
 from .sandbox import STORAGE
 from .waiting import LabError, until
@@ -60,6 +60,7 @@ class Lab:
             "link add vpn0 type veth peer name eth0 netns vpn",
             f"address add {a.HOST}/32 dev lo",
             f"address add {a.PUBLIC_DNS}/32 dev lo",
+            f"address add {a.ELSEWHERE}/32 dev lo",
             f"address add {a.HOST6}/128 dev lo",
             f"address add {a.PUBLIC_DNS6}/128 dev lo",
             "address add 192.0.2.1/30 dev ap0",
@@ -102,11 +103,12 @@ class Lab:
         hosts = self.internet.start("hosts", [*PYTHON, str(HERE / "hosts.py")])
         hosts.wait_for("ready")
 
-    def serve_addresses(self, *pool: str, prefix6: str = a.AP6_PREFIX) -> None:
+    def serve_addresses(self, *pool: str, prefix6: str = a.AP6_PREFIX, server: Sequence[str] = (a.SERVER, a.SERVER6)) -> None:
         """DHCP, DNS and (with IPv6) router advertisements, all from one dnsmasq of the access point, started anew.
 
         @param pool dnsmasq's options about the addresses that it hands out, and what it tells with them
         @param prefix6 what it advertises
+        @param server what it answers to questions for the VPN server's name
         """
         if self.ap_dns is not None:
             self.ap_dns.kill()
@@ -119,7 +121,7 @@ class Lab:
             "--dhcp-authoritative",
             "--no-ping",
             *(advertise if self.ipv6 else []),
-            f"--host-record={a.SERVER_NAME},{a.SERVER},{a.SERVER6}",
+            *(f"--host-record={a.SERVER_NAME},{address}" for address in server),
             f"--address=/{a.WHO}/{a.WHO_AP}",
             f"--address=/{a.NOWHERE}/",
         )
@@ -145,16 +147,16 @@ class Lab:
             ],
         )
 
-    def start_vpn_server(self, tunnel6: bool = True, resolvers: Sequence[str] = _RESOLVERS) -> None:
+    def start_vpn_server(
+        self, tunnel6: bool = True, resolvers: Sequence[str] = _RESOLVERS, protocol: str = "udp", port: int = a.SERVER_PORT
+    ) -> None:
         """A dual-stack OpenVPN server, and the DNS server inside its tunnel.
 
         @param tunnel6 whether the tunnel carries IPv6 as well
         @param resolvers the options with which resolvers are pushed
+        @param protocol "udp" or "tcp"
         """
-        profile = STORAGE / "server.conf"
-        profile.write_text(_server_profile(STORAGE / "pki", tunnel6, resolvers))
-        self.vpn_server = self.vpn.start("openvpn-server", ["openvpn", "--config", str(profile)])
-        self.vpn_server.wait_for("Initialization Sequence Completed")
+        self.vpn_server = openvpn_server.start(self.vpn, openvpn_server.Settings(protocol, port, tunnel6, tuple(resolvers)))
         if self.tunnel_dns is None:  # it stays when the server goes, and follows the interface
             self.tunnel_dns = self._dnsmasq(self.vpn, "tun0", f"--address=/{a.WHO}/{a.WHO_TUNNEL}")
 
@@ -228,27 +230,3 @@ class Lab:
     def _address(self, family: str) -> str:
         words = self.laptop.run("ip", "-brief", family, "address", "show", "dev", a.LINK, "scope", "global").split()
         return words[2].split("/")[0] if len(words) > 2 else ""
-
-
-def _server_profile(keys: Path, tunnel6: bool, resolvers: Sequence[str]) -> str:
-    pushed = "\n".join(f'push "{option}"' for option in resolvers)
-    ipv6 = f'server-ipv6 {a.TUNNEL6_PREFIX}\npush "redirect-gateway def1 ipv6"'
-    ipv4_only = 'push "redirect-gateway def1"'
-    return f"""\
-dev tun0
-proto udp6
-port {a.SERVER_PORT}
-multihome
-topology subnet
-server 192.168.255.0 255.255.255.0
-{ipv6 if tunnel6 else ipv4_only}
-{pushed}
-keepalive 1 5
-explicit-exit-notify 0
-dh none
-disable-dco
-ca {keys}/ca.crt
-cert {keys}/server.crt
-key {keys}/server.key
-verb 3
-"""

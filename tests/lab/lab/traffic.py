@@ -66,12 +66,12 @@ def send_once(lab: Lab, probes: Sequence[Probe], uid: int = 0) -> Attempts:
 class Storm:
     """All probes, all the time, as root and as another user, until the block ends."""
 
-    def __init__(self, lab: Lab, marked: bool = True, words: Sequence[str] = (), rate: float = 1500) -> None:
+    def __init__(self, lab: Lab, words: Sequence[str] = (), rate: float = 1500) -> None:
         self._lab = lab
         self._rate = rate
         self._sets = {
-            0: probe.select_probes("root", lab.ipv6, marked, words),
-            a.NOBODY: probe.select_probes("other", lab.ipv6, marked, words),
+            0: probe.select_probes("root", lab.ipv6, words),
+            a.NOBODY: probe.select_probes("other", lab.ipv6, words),
         }
         self._programs: list[ProbeProgram] = []
         self.attempts = 0

@@ -47,7 +47,7 @@ class Trial:
         """Sends every probe and requires that each of them is seen on the wire: the oracle is not blind."""
         window = self.capture.window()
         expected: set[str] = set()
-        for uid, probes in self.probes(words=words).items():
+        for uid, probes in self.probes(words).items():
             send_once(self.lab, probes, uid)
             expected |= {item.name for item in probes}
         self.capture.settle()
@@ -68,25 +68,25 @@ class Trial:
         self.say(f"{what}: 0 leaks in {sum(window.allowed.values())} frames ({window.summary()})")
 
     @contextmanager
-    def storm(self, marked: bool = False, words: Sequence[str] = ()) -> Iterator[Storm]:
+    def storm(self, words: Sequence[str] = ()) -> Iterator[Storm]:
         """All probes all the time; fails if they were not really sent."""
-        with Storm(self.lab, marked, words) as storm:
+        with Storm(self.lab, words) as storm:
             yield storm
         if storm.attempts < 100:
             raise LabError(f"the storm made only {storm.attempts} attempts")
         self.say(f"the storm made {storm.attempts} attempts to get out")
 
-    def every_probe_refused(self, what: str, marked: bool = False, words: Sequence[str] = ()) -> None:
+    def every_probe_refused(self, what: str, words: Sequence[str] = ()) -> None:
         """Each probe once (twice for chance), and none is seen."""
         with self.no_leaks(what):
-            for uid, probes in self.probes(marked, words).items():
+            for uid, probes in self.probes(words).items():
                 send_once(self.lab, probes, uid)
                 send_once(self.lab, probes, uid)
 
-    def probes(self, marked: bool = True, words: Sequence[str] = ()) -> dict[int, list[probe.Probe]]:
+    def probes(self, words: Sequence[str] = ()) -> dict[int, list[probe.Probe]]:
         """Probes by the user who sends them."""
-        root = probe.select_probes("root", self.lab.ipv6, marked, words)
-        other = probe.select_probes("other", self.lab.ipv6, marked, words)
+        root = probe.select_probes("root", self.lab.ipv6, words)
+        other = probe.select_probes("other", self.lab.ipv6, words)
         return {0: root, a.NOBODY: other}
 
     def for_seconds(self, seconds: float) -> None:
