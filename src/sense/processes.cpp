@@ -34,19 +34,59 @@ std::string descriptor_entry(int number) {
   return fmt::format("fd/{}", number);
 }
 
-/// The interface that an open /dev/net/tun is attached to; empty: none.
-std::string attached_interface(std::uint32_t pid, int number) {
+/// Calls `visit` with every descriptor of the process. Only its user may enter /proc/PID/fd of a process that was
+/// executed as that user; fdinfo is open to whoever may trace the process, so that CAP_DAC_READ_SEARCH is not needed.
+/// @source Linux 5.14, fs/proc/fd.c, proc_fdinfo_access_allowed()
+bool any_descriptor(std::uint32_t pid, const std::function<bool(int)>& visit) {
+  return os::any_number_in(fmt::format("/proc/{}/fdinfo", pid), visit);
+}
+
+/// What fdinfo says of a descriptor under `key`; empty: nothing.
+std::string descriptor_field(std::uint32_t pid, int number, std::string_view key) {
   const auto info = os::read_file(fmt::format("/proc/{}/fdinfo/{}", pid, number));
   if (!info) {
     return {};
   }
   for (const auto line : split(*info, '\n')) {
-    constexpr std::string_view key = "iff:";
     if (line.starts_with(key)) {
       return std::string{trim(line.substr(key.size()))};
     }
   }
   return {};
+}
+
+/// stat(2) of an open file of another process, through a duplicate.
+std::optional<struct stat> stat_of_duplicate(std::uint32_t pid, int number) {
+  const auto process = os::open_process(pid);
+  const auto duplicate = process ? os::duplicate_of(*process, number) : fail(process.error());
+  struct stat info {};
+  return duplicate && ::fstat(duplicate->get(), &info) == 0 ? std::optional{info} : std::nullopt;
+}
+
+bool is_socket(std::uint32_t pid, int number, std::uint32_t inode) {
+  const auto link = os::link_of_process(pid, descriptor_entry(number).c_str());
+  if (!link.empty()) {
+    return link == fmt::format("socket:[{}]", inode);
+  }
+  if (descriptor_field(pid, number, "ino:") != std::to_string(inode)) {
+    return false;
+  }
+  const auto info = stat_of_duplicate(pid, number);
+  return info && S_ISSOCK(info->st_mode) && info->st_ino == inode;
+}
+
+/// The interface that an open /dev/net/tun is attached to; empty: none, or another file.
+std::string attached_interface(std::uint32_t pid, int number) {
+  const auto is_tun = [](const std::optional<struct stat>& info) {
+    return info && S_ISCHR(info->st_mode) && info->st_rdev == ::makedev(tun_major, tun_minor);
+  };
+  constexpr std::string_view key = "iff:";
+  const auto seen = os::stat_of_process(pid, descriptor_entry(number).c_str());
+  if (seen) {
+    return is_tun(seen) ? descriptor_field(pid, number, key) : std::string{};
+  }
+  auto name = descriptor_field(pid, number, key);
+  return !name.empty() && is_tun(stat_of_duplicate(pid, number)) ? name : std::string{};
 }
 
 }  // namespace
@@ -90,10 +130,9 @@ Result<model::ProcessFacts> read_process(std::uint32_t pid) {
 }
 
 std::optional<int> find_descriptor(std::uint32_t pid, std::uint32_t inode) {
-  const auto wanted = fmt::format("socket:[{}]", inode);
   std::optional<int> found;
-  os::any_number_in(fmt::format("/proc/{}/fd", pid), [&](int number) {
-    if (os::link_of_process(pid, descriptor_entry(number).c_str()) == wanted) {
+  any_descriptor(pid, [&](int number) {
+    if (is_socket(pid, number, inode)) {
       found = number;
     }
     return found.has_value();
@@ -103,8 +142,9 @@ std::optional<int> find_descriptor(std::uint32_t pid, std::uint32_t inode) {
 
 std::vector<int> socket_descriptors(std::uint32_t pid) {
   std::vector<int> found;
-  os::any_number_in(fmt::format("/proc/{}/fd", pid), [&](int number) {
-    if (os::link_of_process(pid, descriptor_entry(number).c_str()).starts_with("socket:")) {
+  any_descriptor(pid, [&](int number) {
+    const auto link = os::link_of_process(pid, descriptor_entry(number).c_str());
+    if (link.empty() || link.starts_with("socket:")) {
       found.push_back(number);
     }
     return false;
@@ -114,13 +154,10 @@ std::vector<int> socket_descriptors(std::uint32_t pid) {
 
 std::vector<model::IfIndex> held_tunnels(std::uint32_t pid) {
   std::vector<model::IfIndex> held;
-  os::any_number_in(fmt::format("/proc/{}/fd", pid), [&](int number) {
-    const auto info = os::stat_of_process(pid, descriptor_entry(number).c_str());
-    if (info && S_ISCHR(info->st_mode) && info->st_rdev == ::makedev(tun_major, tun_minor)) {
-      const auto name = attached_interface(pid, number);
-      if (const unsigned index = name.empty() ? 0 : ::if_nametoindex(name.c_str()); index != 0) {
-        held.push_back({index});
-      }
+  any_descriptor(pid, [&](int number) {
+    const auto name = attached_interface(pid, number);
+    if (const unsigned index = name.empty() ? 0 : ::if_nametoindex(name.c_str()); index != 0) {
+      held.push_back({index});
     }
     return false;
   });

@@ -26,7 +26,7 @@ namespace killswitch::sense {
 /// The descriptor of the process that is the socket with this inode.
 [[nodiscard]] std::optional<int> find_descriptor(std::uint32_t pid, std::uint32_t inode);
 
-/// Descriptors of the process that are sockets.
+/// Descriptors of the process that are sockets, or of which that cannot be read.
 [[nodiscard]] std::vector<int> socket_descriptors(std::uint32_t pid);
 
 /// The tun and tap devices that it holds open (`iff:` in its fdinfo), sorted.
