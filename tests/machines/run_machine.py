@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("case", nargs="?", choices=[*CASES, "prepare"], metavar="CASE")
     parser.add_argument("--release", choices=roots.RELEASES, default="bookworm")
     parser.add_argument("--bin-dir", type=Path, help="where killswitch and killswitchd are")
-    parser.add_argument("--leaker", type=Path, help="the leaker (default: beside the tests of that build)")
+    parser.add_argument("--leaker", type=Path, help="the leaker, beside `calls` (default: as built)")
     parser.add_argument("--long", action="store_true", help="more rounds")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
     arguments = parser.parse_args()
@@ -93,7 +93,7 @@ def main() -> int:
         return 1
     if arguments.case == "prepare":
         return 0
-    materials = Materials(arguments.release, root, package, leaker.resolve())
+    materials = Materials(arguments.release, root, package, leaker.resolve(), leaker.resolve().with_name("calls"))
     groups = own_group(f"killswitch-machine-{os.getpid()}")
     try:
         return sandbox.run(lambda: run_case(CASES[arguments.case], materials, arguments.long, groups))

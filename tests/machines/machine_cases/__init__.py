@@ -1,5 +1,5 @@
 """All cases; importing this registers them."""
 
-from . import boots, ownership, package
+from . import boots, ownership, package, proof
 
-__all__ = ["boots", "ownership", "package"]
+__all__ = ["boots", "ownership", "package", "proof"]

@@ -73,6 +73,7 @@ class Machine:
         began = time.monotonic()
         command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", f"--machine={self.name}"]
         command += [f"--directory={self.root}", "--network-bridge=br0", "--resolv-conf=off", "--link-journal=no"]
+        command += ["--system-call-filter=pidfd_getfd"]  # not allowed in containers by default
         self._nspawn = self.outside.start(f"nspawn-{self.name}", [*command, "--console=read-only"])
         if wait:
             self.wait_running()

@@ -40,6 +40,7 @@ class Materials:
     root: Path
     package: Path
     leaker: Path
+    calls: Path
 
 
 class Trial:
