@@ -32,14 +32,6 @@ def forget_addresses() -> None:
     _STATE.write_text(json.dumps(state))
 
 
-def expire_addresses() -> None:
-    """A state file as after some days: what the names resolved to has to be asked for again."""
-    state = json.loads(_STATE.read_text())
-    for remote in state["settings"]["remotes"]:
-        remote["expires"] = remote["resolved_at"]
-    _STATE.write_text(json.dumps(state))
-
-
 def pinned_addresses() -> set[str]:
     """The addresses of all remotes in the state file."""
     remotes = json.loads(_STATE.read_text())["settings"]["remotes"]

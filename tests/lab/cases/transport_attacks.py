@@ -8,7 +8,7 @@ from lab.profile import PROFILE, write_profile
 from lab.trial import Trial, case
 from lab.waiting import until
 
-from .server_name import expire_addresses, forget_addresses, pinned_addresses
+from .server_name import forget_addresses, pinned_addresses
 from .transport_common import (
     CONNECTED, TCP, Caller, call, connect_plain, expect_proven, kill_under_storm, server_endpoints, show_callers_reach,
     show_callers_refused, watch,
@@ -42,33 +42,6 @@ def lying_resolver(trial: Trial) -> None:
         until("the daemon has learned the site's address", lambda: a.PUBLIC_DNS in pinned_addresses(), 30)
         trial.laptop.wait_state("blocked", "connecting")
     show_callers_refused(trial, callers, "the site was given as the server")
-
-
-@case("poisoned-name")
-def poisoned_name(trial: Trial) -> None:
-    """A resolver's false answers evict no pinned address and make the machine refuse nothing more: OpenVPN connects.
-
-    One answer has more addresses than are kept, the other an address that the audit of the rules uses itself.
-    """
-    trial.lock()
-    daemon = trial.laptop.daemon
-    assert daemon is not None
-    pinned = pinned_addresses()
-    trial.expect({a.SERVER, a.SERVER6} <= pinned, "the server's addresses are pinned when the machine is locked")
-    many = [f"192.0.2.{number}" for number in range(60, 80)] + [f"2001:db8:66::{number:x}" for number in range(1, 6)]
-    for what, lies in (("many addresses", many), ("a documentation address", [a.HOST, a.HOST6])):
-        daemon.stop()
-        expire_addresses()
-        trial.lab.serve_addresses(server=lies)
-        with trial.no_leaks(f"the resolver answers with {what}"):
-            daemon = trial.laptop.start_daemon()
-            until("the daemon has learned one of them", lambda: pinned_addresses() & set(lies), 30)
-            status = trial.laptop.wait_state("blocked", "connecting")
-        trial.expect(pinned <= pinned_addresses(), f"{what}: what was pinned stays pinned")
-        trial.expect("guarantee" not in str(status["reasons"]), f"{what}: no rule is refused by the audit")
-    with trial.no_leaks("OpenVPN connects all the same"):
-        trial.laptop.connect()
-    trial.tunnel_works()
 
 
 def _callers(kind: str) -> list[Caller]:
