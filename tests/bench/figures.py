@@ -38,12 +38,14 @@ def timed(action: Callable[[], object]) -> float:
 
 def print_table(figures: Sequence[Figure], rounds: int, *notes: str) -> None:
     """For people."""
-    print(f"{'':42}{'p50':>10}{'p99':>10}  {'':5}{'target':>8}")
+    width = max([41, *(len(figure.name) for figure in figures)]) + 1
+    print(f"{'':{width}}{'p50':>10}{'p99':>10}  {'':5}{'target':>8}")
     for figure in figures:
         p99 = "" if figure.p99 is None else f"{figure.p99:,.0f}"
         target = "" if figure.target is None else f"≤ {figure.target:,.0f}"
         value = f"{figure.p50:,.0f}" if figure.unit != "1/s" else f"{figure.p50:.2f}"
-        print(f"{figure.name:42}{value:>10}{p99:>10}  {figure.unit:5}{target:>8}{'  MISSED' if figure.missed else ''}")
+        missed = "  MISSED" if figure.missed else ""
+        print(f"{figure.name:{width}}{value:>10}{p99:>10}  {figure.unit:5}{target:>8}{missed}")
     for note in notes:
         print(f"\n{note}")
     load = os.getloadavg()[0]

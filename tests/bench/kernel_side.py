@@ -1,11 +1,13 @@
-"""What the benchmark does to the kernel and sees of it: links that come and go, generations of the ruleset, and what
-the kernel counts about a process. Plain netlink and /proc, so that the clock stops as near to the event as it can.
+"""What the benchmark does to the kernel and sees of it: links that come and go, generations of the ruleset, packets on
+the wire, and what the kernel counts about a process. Plain netlink, packet sockets and /proc, so that the clock stops
+as near to the event as it can.
 """
 
 import os
 import select
 import socket
 import struct
+import threading
 import time
 from pathlib import Path
 
@@ -23,6 +25,10 @@ _REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
 _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _ANY_LINK = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
+
+_SO_TIMESTAMPNS, _OUTGOING = 35, 4
+_ETHERNET, _IPV4, _IPV6 = 14, 0x0800, 0x86DD
+_CAPTURED = 128  # bytes of a frame: all headers up to the ports
 
 
 class Watch:
@@ -72,6 +78,64 @@ def watch_commits(node: Node) -> Watch:
 def watch_links(node: Node) -> Watch:
     """A link that came, changed or went."""
     return Watch(node, _NETLINK_ROUTE, _RTNLGRP_LINK, frozenset({_RTM_NEWLINK, _RTM_DELLINK}))
+
+
+class Arrivals:
+    """When packets of the laptop to one port reach the access point, as the kernel stamps them (CLOCK_REALTIME, ns)."""
+
+    def __init__(self, node: Node, interface: str, ports: frozenset[int]) -> None:
+        self._ports = ports
+        self._seen: list[tuple[int, int]] = []
+        self._changed = threading.Condition()
+        with node.entered():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            self._socket.bind((interface, 3))  # ETH_P_ALL
+        threading.Thread(target=self._read, daemon=True, name=f"arrivals at {interface}").start()
+
+    def next(self, since: int, source_port: int | None = None, seconds: float = 5.0) -> int:
+        """Waits for the first one after `since`, from `source_port` if that is given; when it came."""
+
+        def find() -> int | None:
+            wanted = (at for at, source in self._seen if at >= since and source_port in (None, source))
+            return next(wanted, None)
+
+        with self._changed:
+            found = self._changed.wait_for(find, seconds)
+        if found is None:
+            raise LabError(f"nothing reached the access point within {seconds:g} s")
+        return found
+
+    def forget(self) -> None:
+        """What came until now is of no interest any more."""
+        with self._changed:
+            self._seen.clear()
+
+    def _read(self) -> None:
+        while True:
+            frame, extra, _, address = self._socket.recvmsg(_CAPTURED, 64)
+            source, destination = _ports_of(frame)
+            if address[2] == _OUTGOING or destination not in self._ports:
+                continue
+            seconds, nanoseconds = struct.unpack("=qq", extra[0][2])
+            with self._changed:
+                self._seen.append((seconds * 1_000_000_000 + nanoseconds, source))
+                self._changed.notify_all()
+
+
+def _ports_of(frame: bytes) -> tuple[int, int]:
+    """Source and destination port of a TCP or UDP packet without extension headers; 0 of anything else."""
+    kind = int.from_bytes(frame[12:14], "big")
+    if kind == _IPV4:
+        header, protocol = (frame[_ETHERNET] & 15) * 4, frame[_ETHERNET + 9]
+    elif kind == _IPV6:
+        header, protocol = 40, frame[_ETHERNET + 6]
+    else:
+        return 0, 0
+    if protocol not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP) or len(frame) < _ETHERNET + header + 4:
+        return 0, 0
+    source, destination = struct.unpack_from("!HH", frame, _ETHERNET + header)
+    return source, destination
 
 
 class LinkMaker:
@@ -148,3 +212,8 @@ def processor_seconds(pid: int) -> float:
     """Time that a process has spent on a processor."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def processor_nanoseconds(pid: int) -> int:
+    """The same to the nanosecond, of a process with a single thread."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])

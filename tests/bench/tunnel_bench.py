@@ -30,6 +30,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent / "lab")]
 sys.dont_write_bytecode = True
 
+from kernel_side import processor_nanoseconds  # noqa: E402
 from lab import addresses as a  # noqa: E402
 from lab import sandbox  # noqa: E402
 from lab.laptop import Laptop  # noqa: E402
@@ -67,11 +68,6 @@ def _bootstrap(values: list[float], times: int = 2000) -> tuple[float, float]:
     chance = random.Random(1)
     medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(times))
     return medians[times * 25 // 1000], medians[times * 975 // 1000]
-
-
-def _on_processor(process: int) -> int:
-    """Nanoseconds that a process has been on a processor."""
-    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0])
 
 
 class Rules:
@@ -178,13 +174,13 @@ class Bench:
         with sender:
             sender.settimeout(1)
             sender.connect((a.HOST, 7))
-            own, openvpn = time.thread_time_ns(), _on_processor(self._openvpn.pid)
+            own, openvpn = time.thread_time_ns(), processor_nanoseconds(self._openvpn.pid)
             for _ in range(_EXCHANGES // _WINDOW):
                 for _ in range(_WINDOW):
                     sender.send(_PAYLOAD)
                 for _ in range(_WINDOW):
                     sender.recv(200)
-            spent = time.thread_time_ns() - own + _on_processor(self._openvpn.pid) - openvpn
+            spent = time.thread_time_ns() - own + processor_nanoseconds(self._openvpn.pid) - openvpn
         return spent / _EXCHANGES
 
     def _send(self, where: str) -> float:
