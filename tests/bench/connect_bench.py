@@ -35,7 +35,8 @@ from figures import Figure, print_json, print_table, quantiles, timed  # noqa: E
 from kernel_side import Arrivals  # noqa: E402
 from lab import addresses as a  # noqa: E402
 from lab import sandbox  # noqa: E402
-from lab.laptop import PROFILE, Laptop  # noqa: E402
+from lab.laptop import Laptop  # noqa: E402
+from lab.profile import PROFILE  # noqa: E402
 from lab.topology import Lab  # noqa: E402
 from lab.waiting import LabError, until  # noqa: E402
 from user_side import BusClient, ResolvConf, StateWatch, TimedProgram  # noqa: E402
