@@ -1,8 +1,10 @@
 // connect: locks the machine if it is not locked for the profile yet, and becomes OpenVPN.
 #include "commands.hpp"
 #include "killswitch/app/connect_arguments.hpp"
+#include "killswitch/codec/profile.hpp"
 #include "killswitch/codec/state_json.hpp"
 #include "killswitch/codec/status_json.hpp"
+#include "killswitch/os/files.hpp"
 
 #include <unistd.h>
 #include <algorithm>
@@ -80,6 +82,15 @@ int ensure_enabled(const Paths& paths, const ConnectCommand& command) {
   return answer ? exit_done : report_call(answer.error());
 }
 
+/// A profile that cannot be read here is OpenVPN's to complain about.
+bool queries_servers(const ConnectCommand& command) {
+  const auto text = os::read_file(command.profile);
+  const auto profile =
+      text ? codec::parse_profile(*text, command.profile, [](const std::string& path) { return os::read_file(path); })
+           : fail(text.error());
+  return !profile || needs_server_query(*profile, command.openvpn_options);
+}
+
 }  // namespace
 
 int run_connect(const Paths& paths, const ConnectCommand& command) {
@@ -91,8 +102,8 @@ int run_connect(const Paths& paths, const ConnectCommand& command) {
   }
   const auto known = known_state(paths);
   const auto policy = known ? known->settings.policy : Policy{};
-  auto arguments =
-      openvpn_command(command.profile, command.openvpn_options, paths.management_socket(), policy.transport_mark);
+  auto arguments = openvpn_command({command.profile, command.openvpn_options, paths.management_socket(),
+                                    policy.transport_mark, queries_servers(command)});
   std::vector<char*> words;
   for (auto& argument : arguments) {
     words.push_back(argument.data());

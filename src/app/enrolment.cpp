@@ -5,12 +5,12 @@
 #include "killswitch/codec/profile.hpp"
 #include "killswitch/os/files.hpp"
 #include "killswitch/sense/networkmanager_vpn.hpp"
+#include "killswitch/sense/processes.hpp"
 #include "killswitch/sense/resolver.hpp"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <pwd.h>
-#include <sys/stat.h>
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
@@ -85,23 +85,20 @@ Result<std::vector<Remote>> take_networkmanager(Enrolment& enrolment, const std:
   return remotes;
 }
 
-/// Helpers that may carry OpenVPN's packets (stunnel): the program and its user must be there, as a name with a mistake
-/// in it would leave the helper without a way out, and nothing would say why.
+/// Helpers that may carry OpenVPN's packets (stunnel). One that would never be proven is refused here, where the reason
+/// can be given.
 Outcome add_transport_program(Settings& settings, const std::string& text) {
   const auto program = parse_transport_program(text);
   if (!program) {
     return fail(program.error().within("--transport-program"));
   }
-  struct stat file {};
-  if (::stat(program->path.c_str(), &file) != 0) {
-    return fail(errno, "--transport-program " + program->path);
+  const auto file = sense::inspect_programs({*program}).front();
+  if (!file.untrusted.empty()) {
+    return fail("--transport-program " + file.untrusted);
   }
-  if (!S_ISREG(file.st_mode)) {
-    return fail(fmt::format("--transport-program {}: it is no regular file", program->path));
-  }
-  if (!program->user.empty() && ::getpwnam(program->user.c_str()) == nullptr) {
+  if (!program->user.empty() && !file.uid) {
     return fail(
-        fmt::format("--transport-program {}: there is no user '{}' on this machine", program->path, program->user));
+        fmt::format("--transport-program {}: there is no user '{}' in /etc/passwd", program->path, program->user));
   }
   auto& programs = settings.transport_programs;
   if (std::find(programs.begin(), programs.end(), *program) == programs.end()) {

@@ -22,6 +22,7 @@ using namespace model;
 
 constexpr std::size_t most_proven = 128;
 constexpr std::size_t most_refused = 64;
+constexpr std::size_t most_waiting = 16;
 constexpr std::size_t most_endpoints = 16;
 constexpr auto refused_for = 5s;       // a process may get what it lacked: its tracer leaves, it becomes root's
 constexpr auto shortest_pause = 50ms;  // between two scans
@@ -113,13 +114,16 @@ void TransportProver::search(std::optional<TransportSearch> what) {
     return;
   }
   const bool begins = !search_;
+  const bool other_programs = search_ && what && search_->programs != what->programs;
   search_ = std::move(what);
   if (!search_) {
     examined_.clear();
     refused_.clear();
+    waiting_.clear();
     return;
   }
-  if (begins) {
+  if (begins || other_programs) {
+    drop_withdrawn();
     scan(Scope::holders);  // an OpenVPN may be at work already
   }
   std::erase_if(examined_, [&](const TunnelCandidate& one) {
@@ -148,9 +152,6 @@ void TransportProver::look_at_tunnels() {
   refresh_all();
   const auto is_known = [this](const TunnelCandidate& one) { return is_held(one.index); };
   if (!std::all_of(unseen.begin(), unseen.end(), is_known)) {
-    if (!may_scan()) {
-      return;  // looked at again when the scan is done
-    }
     scan(Scope::holders);
   }
   examined_ = search_->tunnels;
@@ -166,20 +167,33 @@ void TransportProver::on_packet(const Packet& packet, bool marked) {
     return;
   }
   const auto inode = lookup_->find_inode(packet);
-  if (!inode || claim(*inode, to, packet, marked)) {
+  if (inode && claim(*inode, to, packet, marked)) {
     return;
   }
   const auto now = Clock::now();
-  std::erase_if(refused_, [&](const Refused& one) { return now - one.at > refused_for; });
-  const auto is_it = [&](const Refused& one) { return one.inode == *inode; };
-  if (is_crowded(now)) {
+  if (is_crowded(now)) {  // also by sockets that are closed already
+    crowded_ = true;
     scan_later();
     return;
   }
-  if (std::any_of(refused_.begin(), refused_.end(), is_it) || !may_scan()) {
+  if (!inode) {
+    return;
+  }
+  std::erase_if(refused_, [&](const Refused& one) { return now - one.at > refused_for; });
+  const auto is_it = [&](const Refused& one) { return one.inode == *inode; };
+  if (std::any_of(refused_.begin(), refused_.end(), is_it)) {
+    return;
+  }
+  if (now < next_scan_) {
+    waiting_.push_back({*inode, to, packet, marked});
+    if (waiting_.size() > most_waiting) {
+      waiting_.pop_front();
+    }
+    scan_later();
     return;
   }
   scan(Scope::holders, *inode);
+  pause_since(now);
   if (!claim(*inode, to, packet, marked)) {
     refused_.push_back({*inode, now});
     if (refused_.size() > most_refused) {
@@ -252,9 +266,10 @@ void TransportProver::mark_sockets(const Proven& proven) {
     if (!socket) {
       continue;
     }
-    const auto peer = enforce::tcp_peer(socket->get());
-    const bool goes_there = peer && std::binary_search(search_->endpoints.begin(), search_->endpoints.end(), *peer);
-    if (goes_there || enforce::is_udp(socket->get())) {
+    const auto ends = enforce::tcp_ends(socket->get());
+    const bool goes_there =
+        ends && std::binary_search(search_->endpoints.begin(), search_->endpoints.end(), ends->peer);
+    if (goes_there || enforce::is_udp(socket->get()) || enforce::is_opening_tcp(socket->get())) {
       [[maybe_unused]] const bool marked = mark(proven, socket->get());
     }
   }
@@ -268,12 +283,9 @@ bool TransportProver::is_crowded(Clock::time_point now) {
   return ++count_ > crowd;
 }
 
-bool TransportProver::may_scan() {
-  if (Clock::now() >= next_scan_) {
-    return true;
-  }
-  scan_later();
-  return false;
+void TransportProver::pause_since(Clock::time_point began) {
+  const auto now = Clock::now();
+  next_scan_ = now + std::max<Clock::duration>((now - began) * (scan_share - 1), shortest_pause);
 }
 
 void TransportProver::scan_later() {
@@ -286,13 +298,20 @@ void TransportProver::scan_later() {
     if (!search_) {
       return;
     }
-    // So many packets come that OpenVPN's own need not be among the copies: its sockets are marked without one. Where
-    // they send to shows in the copies of marked packets, which nobody else can flood.
+    const auto began = Clock::now();
     scan(Scope::all);
-    for (const auto& [pid, proven] : proven_) {
-      mark_sockets(proven);
+    for (const auto& one : std::exchange(waiting_, {})) {
+      [[maybe_unused]] const bool claimed = claim(one.inode, one.to, one.packet, one.marked);
+    }
+    if (std::exchange(crowded_, false)) {
+      // So many copies come that OpenVPN's own need not be among them: its sockets are marked without one. Where they
+      // send to shows in the copies of marked packets, which nobody else can flood.
+      for (const auto& [pid, proven] : proven_) {
+        mark_sockets(proven);
+      }
     }
     refresh_all();
+    pause_since(began);
     examined_ = search_->tunnels;
   });
   if (timer) {
@@ -301,30 +320,67 @@ void TransportProver::scan_later() {
 }
 
 void TransportProver::scan(Scope scope, std::optional<std::uint32_t> inode) {
-  const auto began = Clock::now();
   const auto files = sense::inspect_programs(search_->programs);
-  for (const auto pid : sense::find_processes(files)) {
+  sense::find_processes(files, [&](std::uint32_t pid) {
     if (proven_.contains(pid) || proven_.size() >= most_proven) {
-      continue;
+      return false;
     }
     auto process = os::open_process(pid);
     const auto facts = process ? sense::read_process(pid) : fail(process.error());
     const bool has_socket = inode && sense::find_descriptor(pid, *inode);
     if (!facts || (scope == Scope::holders && !has_socket && sense::held_tunnels(pid).empty())) {
-      continue;  // it has ended, or is at work on something else
+      return false;  // it has ended, or is at work on something else
     }
     auto judgement = decide::judge_process(*facts, files);
     if (os::has_ended(*process)) {
-      continue;  // what was read may be of another process that got its number
+      return false;  // what was read may be of another process that got its number
     }
     if (!judgement.program.empty()) {
       take(pid, std::move(*process), facts->executable, std::move(judgement.program));
     } else {
-      post_(TransportRefused{std::move(judgement.refusal)});
+      report_refusal(pid, std::move(judgement.refusal));
+    }
+    return scope == Scope::holders && has_socket;  // the one that was looked for
+  });
+}
+
+void TransportProver::report_refusal(std::uint32_t pid, std::string reason) {
+  auto& known = reported_[pid];
+  if (known == reason) {
+    return;
+  }
+  known = reason;
+  post_(TransportRefused{std::move(reason)});
+  if (reported_.size() > most_refused) {
+    reported_.clear();
+  }
+}
+
+void TransportProver::drop_withdrawn() {
+  const auto files = sense::inspect_programs(search_->programs);
+  std::vector<std::uint32_t> withdrawn;
+  for (auto& [pid, proven] : proven_) {
+    const auto file = std::find_if(files.begin(), files.end(), [&, executable = proven.executable](const auto& one) {
+      return one.file == executable && one.untrusted.empty();
+    });
+    const auto is_path = [&, path = proven.known.program](const ProgramFile& one) { return one.program.path == path; };
+    if (file != files.end()) {
+      proven.known.program = file->program.path;
+    } else if (std::none_of(files.begin(), files.end(), is_path)) {  // else an upgrade replaced the file meanwhile
+      withdrawn.push_back(pid);
     }
   }
-  const auto took = Clock::now() - began;
-  next_scan_ = Clock::now() + std::max<Clock::duration>(took * (scan_share - 1), shortest_pause);
+  for (const auto pid : withdrawn) {
+    const auto& proven = proven_.at(pid);
+    for (const int descriptor : sense::socket_descriptors(pid)) {
+      const auto socket = os::duplicate_of(proven.process, descriptor);
+      const auto mark = socket ? enforce::mark_of_socket(socket->get()) : fail(socket.error());
+      if (mark && *mark == search_->mark) {
+        log_problem(enforce::mark_socket(socket->get(), 0));
+      }
+    }
+    forget(pid);
+  }
 }
 
 void TransportProver::take(std::uint32_t pid, os::Fd process, FileId executable, std::string program) {
@@ -334,8 +390,11 @@ void TransportProver::take(std::uint32_t pid, os::Fd process, FileId executable,
     return;
   }
   auto& proven = proven_[pid];
-  proven = Proven{
-      std::move(process), executable, {pid, std::move(program), {}, {}}, stored_name(pid, executable), std::move(*end)};
+  proven.process = std::move(process);
+  proven.executable = executable;
+  proven.known = {pid, std::move(program), {}, {}, {}};
+  proven.stored = stored_name(pid, executable);
+  proven.end = std::move(*end);
   log_problem(os::store_fd(proven.stored, proven.process.get()));
   refresh(pid);
 }
@@ -351,7 +410,23 @@ void TransportProver::refresh(std::uint32_t pid) {
     return;
   }
   proven.known.tunnels = sense::held_tunnels(pid);
-  post_(TransportProven{proven.known});
+  proven.known.local = search_ && search_->helpers ? local_connections(proven) : std::vector<LocalConnection>{};
+  if (proven.posted != proven.known) {
+    proven.posted = proven.known;
+    post_(TransportProven{proven.known});
+  }
+}
+
+std::vector<LocalConnection> TransportProver::local_connections(const Proven& proven) {
+  std::vector<LocalConnection> found;
+  for (const int descriptor : sense::socket_descriptors(proven.known.pid)) {
+    const auto socket = os::duplicate_of(proven.process, descriptor);
+    const auto ends = socket ? enforce::tcp_ends(socket->get()) : std::nullopt;
+    if (ends && (is_loopback(ends->peer.address) || ends->peer.address == ends->own.address)) {
+      found.push_back({ends->own, ends->peer});
+    }
+  }
+  return found;
 }
 
 void TransportProver::refresh_all() {

@@ -37,15 +37,6 @@ IpAddress unmapped(Span octets) {
                                                                   : make_ip_address(Family::ipv6, octets);
 }
 
-bool is_loopback(const IpAddress& address) {
-  constexpr std::uint8_t loopback_network = 127;
-  if (address.family == Family::ipv4) {
-    return address.bytes[0] == loopback_network;
-  }
-  return std::all_of(address.bytes.begin(), address.bytes.end() - 1, [](std::uint8_t byte) { return byte == 0; }) &&
-         address.bytes.back() == 1;
-}
-
 /// @param attributes each with its padding
 template <typename Body>
 std::vector<std::uint8_t> message(std::uint16_t type, std::uint16_t flags, std::uint32_t sequence, const Body& body,

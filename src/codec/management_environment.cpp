@@ -89,12 +89,6 @@ bool is_unicast(const IpAddress& address) {
   return address.bytes[0] != 0 && address.bytes[0] < 224;
 }
 
-bool is_loopback(const IpAddress& address) {
-  IpAddress six{Family::ipv6, {}};
-  six.bytes[15] = 1;
-  return address.family == Family::ipv4 ? address.bytes[0] == 127 : address == six;
-}
-
 std::optional<std::uint8_t> length_of_mask(std::string_view text) {
   const auto mask = parse_ip_address(text);
   if (!mask || mask->family != Family::ipv4) {

@@ -24,8 +24,8 @@ State state_of(const World& world) {
       is_dns_confirmed(world)) {
     return State::protected_;
   }
-  const bool at_work = !world.peers.empty() || !world.transport.processes.empty() ||
-                       any_vpn_is(world, VpnState::connecting) || any_vpn_is(world, VpnState::activated);
+  const bool at_work = !world.peers.empty() || is_transport_at_work(world) || any_vpn_is(world, VpnState::connecting) ||
+                       any_vpn_is(world, VpnState::activated);
   const bool running = at_work && !transport_endpoints(world).empty();
   return running && is_verified(world) ? State::connecting : State::blocked;
 }
@@ -72,7 +72,7 @@ void explain_tunnel(const World& world, Lines& reasons) {
   } else if (world.report && !world.trusted) {
     reasons.push_back(fmt::format("OpenVPN announced {}, but there is no tun interface of that name with its address",
                                   world.report->interface));
-  } else if (world.peers.empty() && !world.transport.processes.empty()) {
+  } else if (world.peers.empty() && is_transport_at_work(world)) {
     reasons.push_back(fmt::format(
         "OpenVPN is not connected to the server: {} is at work, but holds no {} with an address",
         describe_transport(world), world.settings.interface.empty() ? "tunnel interface" : world.settings.interface));

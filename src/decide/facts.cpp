@@ -182,13 +182,6 @@ bool has_family(const std::vector<InterfaceAddress>& held, Family family) {
   return std::any_of(held.begin(), held.end(), [&](const auto& entry) { return entry.address.family == family; });
 }
 
-bool is_loopback(const IpAddress& address) {
-  return address.family == Family::ipv4
-             ? address.bytes[0] == 127
-             : address == make_ip_address(Family::ipv6,
-                                          std::array<std::uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
-}
-
 /// Why `resolver` cannot be asked through the tunnel; empty: it can.
 std::string out_of_reach(const IpAddress& resolver, const World& world) {
   const auto& tunnel = *world.trusted;

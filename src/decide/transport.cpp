@@ -43,14 +43,23 @@ bool is_named_helper(const World& world, const std::string& path) {
   return names_it(world.settings.transport_programs) || names_it(world.settings.policy.transport_programs);
 }
 
-/// Where the tunnel that `process` holds is carried to: by itself, or by a helper that the user named.
+/// `process` has a connection that ends in `helper`. One over UDP does not show: such an OpenVPN must be guided.
+bool is_served_by(const TransportProcess& process, const TransportProcess& helper) {
+  return std::any_of(process.local.begin(), process.local.end(), [&](const LocalConnection& one) {
+    return std::find(helper.local.begin(), helper.local.end(), LocalConnection{one.peer, one.own}) !=
+           helper.local.end();
+  });
+}
+
+/// Where the tunnel that `process` holds is carried to: by itself, or by a helper that the user named and that it is
+/// connected to.
 std::optional<Endpoint> carried_to(const World& world, const TransportProcess& process,
                                    const std::vector<Endpoint>& pinned) {
   if (auto own = current_server(process, pinned)) {
     return own;
   }
   for (const auto& [pid, other] : world.transport.processes) {
-    if (pid != process.pid && is_named_helper(world, other.program)) {
+    if (pid != process.pid && is_named_helper(world, other.program) && is_served_by(process, other)) {
       if (auto server = current_server(other, pinned)) {
         return server;
       }
@@ -159,7 +168,12 @@ std::optional<TransportSearch> transport_search(const World& world) {
   if (!world.enabled || world.switched_off) {
     return std::nullopt;
   }
-  TransportSearch search{transport_programs(world), transport_endpoints(world), transport_mark(world), {}};
+  const auto& settings = world.settings;
+  TransportSearch search{transport_programs(world),
+                         transport_endpoints(world),
+                         transport_mark(world),
+                         {},
+                         !settings.transport_programs.empty() || !settings.policy.transport_programs.empty()};
   for (const auto& [index, link] : world.links) {
     if (may_be_tunnel(link, world) && link.up) {
       search.tunnels.push_back({index, link.addresses});
@@ -187,6 +201,13 @@ std::optional<TrustedTunnel> match_process_tunnel(const World& world) {
     }
   }
   return std::nullopt;
+}
+
+bool is_transport_at_work(const World& world) {
+  const auto pinned = transport_endpoints(world);
+  const auto& processes = world.transport.processes;
+  return std::any_of(processes.begin(), processes.end(),
+                     [&](const auto& entry) { return current_server(entry.second, pinned).has_value(); });
 }
 
 std::string describe_transport(const World& world) {

@@ -1,6 +1,7 @@
 #include "killswitch/enforce/transport_socket.hpp"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <algorithm>
 #include <array>
@@ -53,6 +54,28 @@ Address address_for(int socket, const Endpoint& to) {
   return address;
 }
 
+/// One end of a TCP socket; IPv4 through a socket of IPv6 is IPv4.
+std::optional<Endpoint> end_of(int socket, int (*name)(int, sockaddr*, socklen_t*)) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  if (name(socket, reinterpret_cast<sockaddr*>(&storage), &size) != 0) {
+    return std::nullopt;
+  }
+  if (storage.ss_family == AF_INET) {
+    sockaddr_in four{};
+    std::memcpy(&four, &storage, sizeof four);
+    const auto* octets = reinterpret_cast<const std::uint8_t*>(&four.sin_addr);
+    return Endpoint{model::make_ip_address(Family::ipv4, {octets, 4}), {ntohs(four.sin_port)}, model::Protocol::tcp};
+  }
+  sockaddr_in6 six{};
+  std::memcpy(&six, &storage, sizeof six);
+  const std::span<const std::uint8_t> octets{six.sin6_addr.s6_addr, sizeof six.sin6_addr.s6_addr};
+  const bool mapped = IN6_IS_ADDR_V4MAPPED(&six.sin6_addr) != 0;
+  const auto address = mapped ? model::make_ip_address(Family::ipv4, octets.subspan(mapped_prefix))
+                              : model::make_ip_address(Family::ipv6, octets);
+  return Endpoint{address, {ntohs(six.sin6_port)}, model::Protocol::tcp};
+}
+
 }  // namespace
 
 Result<std::uint32_t> mark_of_socket(int socket) {
@@ -81,26 +104,20 @@ Outcome send_again(int socket, const Endpoint& to, std::span<const std::uint8_t>
   return done();
 }
 
-std::optional<Endpoint> tcp_peer(int socket) {
-  sockaddr_storage storage{};
-  socklen_t size = sizeof storage;
-  if (option_of(socket, SO_PROTOCOL) != IPPROTO_TCP ||
-      ::getpeername(socket, reinterpret_cast<sockaddr*>(&storage), &size) != 0) {
+std::optional<TcpEnds> tcp_ends(int socket) {
+  if (option_of(socket, SO_PROTOCOL) != IPPROTO_TCP) {
     return std::nullopt;
   }
-  if (storage.ss_family == AF_INET) {
-    sockaddr_in four{};
-    std::memcpy(&four, &storage, sizeof four);
-    const auto* octets = reinterpret_cast<const std::uint8_t*>(&four.sin_addr);
-    return Endpoint{model::make_ip_address(Family::ipv4, {octets, 4}), {ntohs(four.sin_port)}, model::Protocol::tcp};
-  }
-  sockaddr_in6 six{};
-  std::memcpy(&six, &storage, sizeof six);
-  const std::span<const std::uint8_t> octets{six.sin6_addr.s6_addr, sizeof six.sin6_addr.s6_addr};
-  const bool mapped = IN6_IS_ADDR_V4MAPPED(&six.sin6_addr) != 0;
-  const auto address = mapped ? model::make_ip_address(Family::ipv4, octets.subspan(mapped_prefix))
-                              : model::make_ip_address(Family::ipv6, octets);
-  return Endpoint{address, {ntohs(six.sin6_port)}, model::Protocol::tcp};
+  const auto own = end_of(socket, ::getsockname);
+  const auto peer = end_of(socket, ::getpeername);
+  return own && peer ? std::optional{TcpEnds{*own, *peer}} : std::nullopt;
+}
+
+bool is_opening_tcp(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  return option_of(socket, SO_PROTOCOL) == IPPROTO_TCP &&
+         ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == TCP_SYN_SENT;
 }
 
 bool is_udp(int socket) {

@@ -101,6 +101,16 @@ Result<InterfaceAddress> parse_interface_address(std::string_view text) {
   return InterfaceAddress{slashed->address, slashed->length};
 }
 
+bool is_loopback(const IpAddress& address) {
+  constexpr std::uint8_t loopback_network = 127;
+  if (address.family == Family::ipv4) {
+    return address.bytes[0] == loopback_network;
+  }
+  IpAddress loopback{Family::ipv6, {}};
+  loopback.bytes[15] = 1;
+  return address == loopback;
+}
+
 bool is_link_local(const IpAddress& address) {
   const auto& bytes = address.bytes;
   return address.family == Family::ipv4 ? bytes[0] == 169 && bytes[1] == 254

@@ -63,12 +63,6 @@ SocketAddress tcp_address(const TcpAddress& where) {
   return pack(six, sizeof six);
 }
 
-bool is_loopback(const IpAddress& address) {
-  IpAddress six{Family::ipv6, {}};
-  six.bytes[15] = 1;
-  return address.family == Family::ipv4 ? address.bytes[0] == 127 : address == six;
-}
-
 Result<SocketAddress> address_of(const ManagementAddress& address) {
   if (const auto* file = std::get_if<UnixSocketPath>(&address.where)) {
     return unix_address(file->path);

@@ -96,18 +96,22 @@ std::optional<FileId> executable_of(std::uint32_t pid) {
   return info ? std::optional{id_of(*info)} : std::nullopt;
 }
 
-std::vector<std::uint32_t> find_processes(const std::vector<model::ProgramFile>& files) {
-  std::vector<std::uint32_t> found;
+void find_processes(const std::vector<model::ProgramFile>& files, const std::function<bool(std::uint32_t)>& visit) {
+  std::vector<std::uint32_t> pids;
   os::any_number_in("/proc", [&](int number) {
-    const auto pid = static_cast<std::uint32_t>(number);
-    const auto executable = executable_of(pid);
-    const auto is_run = [&](const model::ProgramFile& one) { return executable == one.file; };
-    if (executable && std::any_of(files.begin(), files.end(), is_run) && shares_namespace(pid, "ns/net")) {
-      found.push_back(pid);
-    }
+    pids.push_back(static_cast<std::uint32_t>(number));
     return false;
   });
-  return found;
+  // What is looked for has mostly just begun; the kernel gives pids in rising order.
+  std::sort(pids.rbegin(), pids.rend());
+  for (const auto pid : pids) {
+    const auto executable = executable_of(pid);
+    const auto is_run = [&](const model::ProgramFile& one) { return executable == one.file; };
+    if (executable && std::any_of(files.begin(), files.end(), is_run) && shares_namespace(pid, "ns/net") &&
+        visit(pid)) {
+      return;
+    }
+  }
 }
 
 Result<model::ProcessFacts> read_process(std::uint32_t pid) {
@@ -184,7 +188,10 @@ std::string why_no_proof() {
   const auto process = os::open_process(self);
   const auto duplicate = process ? os::duplicate_of(*process, process->get()) : fail(process.error());
   if (!duplicate) {
-    return fmt::format("{}{} (pidfd_getfd needs Linux 5.6)", what, duplicate.error().message());
+    return fmt::format("{}{}; {}", what, duplicate.error().message(),
+                       duplicate.error().code.value() == ENOSYS
+                           ? "pidfd_getfd needs Linux 5.6"
+                           : "a system call filter (of a container) may refuse it");
   }
   return {};
 }

@@ -142,7 +142,7 @@ TEST_CASE("a mark on a duplicate is the socket's own, and a datagram is sent aga
     REQUIRE(duplicate);
     CHECK(inode_of(duplicate->get()) == inode_of(sender.get()));
     CHECK(enforce::is_udp(duplicate->get()));
-    CHECK_FALSE(enforce::tcp_peer(duplicate->get()));
+    CHECK_FALSE(enforce::tcp_ends(duplicate->get()));
     REQUIRE(enforce::mark_socket(duplicate->get(), mark));
     const std::array<std::uint8_t, 4> word{1, 2, 3, 4};
     for (const char* to : {"192.0.2.10", "2001:db8::10"}) {  // through one socket, of both families
@@ -164,14 +164,22 @@ TEST_CASE("a mark on a duplicate is the socket's own, and a datagram is sent aga
 TEST_CASE("the peer of a TCP socket, also of IPv4 through a socket of IPv6") {
   make_link();
   const auto opening = socket_at(40004, SOCK_STREAM);
-  CHECK_FALSE(enforce::tcp_peer(opening.get()));
+  CHECK_FALSE(enforce::tcp_ends(opening.get()));
+  CHECK_FALSE(enforce::is_opening_tcp(opening.get()));
+  auto nowhere = any_address(1194);
+  REQUIRE(::inet_pton(AF_INET6, "2001:db8:1::1", &nowhere.sin6_addr) == 1);
+  const auto unanswered = socket_at(40005, SOCK_STREAM);
+  CHECK(::connect(unanswered.get(), reinterpret_cast<const sockaddr*>(&nowhere), sizeof nowhere) != 0);
+  CHECK(enforce::is_opening_tcp(unanswered.get()));
+  CHECK_FALSE(enforce::tcp_ends(unanswered.get()));
   const auto listener = socket_at(1194, SOCK_STREAM);
   REQUIRE(::listen(listener.get(), 1) == 0);
   auto peer = any_address(1194);
   REQUIRE(::inet_pton(AF_INET6, "::ffff:192.0.2.10", &peer.sin6_addr) == 1);
   [[maybe_unused]] const int begun = ::connect(opening.get(), reinterpret_cast<const sockaddr*>(&peer), sizeof peer);
-  REQUIRE(eventually([&] { return enforce::tcp_peer(opening.get()).has_value(); }));
-  CHECK(*enforce::tcp_peer(opening.get()) ==
+  REQUIRE(eventually([&] { return enforce::tcp_ends(opening.get()).has_value(); }));
+  CHECK(enforce::tcp_ends(opening.get())->own.port == Port{40004});
+  CHECK(enforce::tcp_ends(opening.get())->peer ==
         Endpoint{*model::parse_ip_address("192.0.2.10"), Port{1194}, model::Protocol::tcp});
 }
 
@@ -211,11 +219,24 @@ TEST_CASE("what /proc shows of a process: of this one everything, of one that ha
   CHECK_FALSE(os::pid_of(handle->get()));
 }
 
+namespace {
+
+std::vector<std::uint32_t> found(const std::vector<model::ProgramFile>& files) {
+  std::vector<std::uint32_t> pids;
+  sense::find_processes(files, [&](std::uint32_t pid) {
+    pids.push_back(pid);
+    return false;
+  });
+  return pids;
+}
+
+}  // namespace
+
 TEST_CASE("processes of a program are found in this network namespace alone") {
   const std::vector<model::ProgramFile> ours{{{"this test", ""}, *sense::executable_of(self), {}, {}}};
-  CHECK(sense::find_processes(ours) == std::vector<std::uint32_t>{self});
+  CHECK(found(ours) == std::vector<std::uint32_t>{self});
   // What is not there has no identity: it is nobody's program.
-  CHECK(sense::find_processes(sense::inspect_programs({{"/no/such/program", ""}})).empty());
+  CHECK(found(sense::inspect_programs({{"/no/such/program", ""}})).empty());
   const pid_t child = ::fork();
   if (child == 0) {
     ::_exit(::unshare(CLONE_NEWNET) == 0 ? (::pause(), 0) : 1);
@@ -224,7 +245,7 @@ TEST_CASE("processes of a program are found in this network namespace alone") {
     const auto facts = sense::read_process(static_cast<std::uint32_t>(child));
     return facts && !facts->same_network_namespace;
   }));
-  CHECK(sense::find_processes(ours) == std::vector<std::uint32_t>{self});
+  CHECK(found(ours) == std::vector<std::uint32_t>{self});
   ::kill(child, SIGKILL);
   REQUIRE(::waitpid(child, nullptr, 0) == child);
 }

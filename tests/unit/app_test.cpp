@@ -59,7 +59,7 @@ TEST_CASE("Profiles and servers become settings", "[app]") {
     for (const auto& [program, why] : std::vector<std::pair<std::string, std::string>>{
              {"stunnel4", "absolute path"},
              {"/nonexistent/stunnel4", "/nonexistent/stunnel4: No such file"},
-             {"/etc", "/etc: it is no regular file"},
+             {"/etc", "/etc is not a program"},
              {"/bin/sh:nobody", "not 'nobody'"},
              {"/bin/sh:no-such-user", "no user 'no-such-user'"}}) {
       request.transport_programs = {program};

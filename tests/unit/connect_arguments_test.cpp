@@ -50,9 +50,23 @@ TEST_CASE("OpenVPN gets the user's options unchanged, and those of the kill swit
                           "unix",
                           "--management-client",
                           "--management-hold",
-                          "--management-query-remote",
                           "--management-up-down",
                           "--mark",
                           "27508"};
-  CHECK(openvpn_command("client.ovpn", {"--verb", "4"}, "/run/killswitch/openvpn.sock", 27508) == expected);
+  OpenVpnCommand command{"client.ovpn", {"--verb", "4"}, "/run/killswitch/openvpn.sock", 27508, false};
+  CHECK(openvpn_command(command) == expected);
+  command.queries_servers = true;
+  CHECK(openvpn_command(command).back() == "--management-query-remote");
+}
+
+TEST_CASE("OpenVPN asks for the address of a server only where a name has to be resolved", "[app]") {
+  killswitch::model::Profile profile;
+  profile.remotes = {{"198.51.100.49", {1194}, {}, {}}, {"2001:db8::1", {1194}, {}, {}}};
+  CHECK_FALSE(needs_server_query(profile, {"--verb", "4"}));
+  CHECK(needs_server_query(profile, {"--remote", "vpn.example.org"}));
+  CHECK(needs_server_query(profile, {"--config", "more.ovpn"}));
+  profile.remotes.push_back({"vpn.example.org", {1194}, {}, {}});
+  CHECK(needs_server_query(profile, {}));
+  profile.via_proxy = true;
+  CHECK_FALSE(needs_server_query(profile, {}));
 }

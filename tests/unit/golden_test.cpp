@@ -1,12 +1,12 @@
 // The shipped policies in every state, as the rules that an administrator reads and the status that a user reads. What
 // changes here changes what leaves people's machines.
+#include "support/golden.hpp"
 #include "killswitch/codec/nft_text.hpp"
 #include "killswitch/codec/policy_json.hpp"
 #include "killswitch/codec/status_text.hpp"
 #include "killswitch/decide/audit.hpp"
 #include "killswitch/decide/compile.hpp"
 #include "killswitch/decide/describe.hpp"
-#include "support/golden.hpp"
 #include "support/worlds.hpp"
 
 using namespace killswitch;

@@ -86,7 +86,7 @@ void appear(World& world, IfIndex index = tunnel) {
 void prove(World& world, IfIndex index = tunnel) {
   run(world,
       TransportProven{
-          {plugin_pid, "/usr/sbin/openvpn", {Endpoint{ip("198.51.100.49"), Port{1194}, Protocol::udp}}, {index}}});
+          {plugin_pid, "/usr/sbin/openvpn", {Endpoint{ip("198.51.100.49"), Port{1194}, Protocol::udp}}, {index}, {}}});
 }
 
 World connected() {
@@ -236,7 +236,7 @@ TEST_CASE("Over a restart of the daemon the resolvers stay until NetworkManager 
   REQUIRE(read);
   auto world = decide::restore(*read);
   // Proven again by its handle, before the interfaces are known; it has not sent anything since.
-  run(world, TransportProven{{plugin_pid, "/usr/sbin/openvpn", {}, {tunnel}}});
+  run(world, TransportProven{{plugin_pid, "/usr/sbin/openvpn", {}, {tunnel}, {}}});
   run(world, LinksListed{before.links});
   REQUIRE(world.trusted);
   CHECK(world.trusted->report.resolvers == before.trusted->report.resolvers);

@@ -109,7 +109,8 @@ TEST_CASE("what is no packet is refused with the place and what was expected") {
       {"udp -> 192.0.2.1 out a mark x", "column 29: expected a mark (0 to 4294967295), found 'x'"},
       {"udp -> 192.0.2.1 out a again",
        "column 24: expected mark, uid, ttl, hoplimit, fragment, packet-socket or the end, found 'again'"},
-      {"udp -> 192.0.2.1 in a uid 0", "column 23: expected mark, socket-mark (in), ttl, hoplimit, fragment or the end, found 'uid'"},
+      {"udp -> 192.0.2.1 in a uid 0",
+       "column 23: expected mark, socket-mark (in), ttl, hoplimit, fragment or the end, found 'uid'"},
       {"udp -> 192.0.2.1 out a uid", "column 27: expected a user's number or name, found the end"},
   };
   for (const auto& [text, message] : rows) {

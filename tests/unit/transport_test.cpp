@@ -71,7 +71,7 @@ void appear(World& world, IfIndex index = tunnel, const char* name = "tun0") {
 
 TransportProven proven(std::vector<Endpoint> endpoints, std::vector<IfIndex> tunnels, std::uint32_t pid = 4711,
                        const char* program = "/usr/sbin/openvpn") {
-  return {{pid, program, std::move(endpoints), std::move(tunnels)}};
+  return {{pid, program, std::move(endpoints), std::move(tunnels), {}}};
 }
 
 }  // namespace
@@ -206,7 +206,18 @@ TEST_CASE("A helper that was named carries the tunnel of a proven OpenVPN", "[tr
   appear(world);
   run(world, proven({}, {tunnel}));
   CHECK_FALSE(world.trusted);
-  run(world, proven({server()}, {}, 12, "/usr/bin/stunnel4"));
+  const Endpoint front{ip("127.0.0.1"), Port{1194}, Protocol::tcp};
+  const Endpoint back{ip("127.0.0.1"), Port{40000}, Protocol::tcp};
+  auto helper = proven({server()}, {}, 12, "/usr/bin/stunnel4");
+  helper.process.local = {{front, {ip("127.0.0.1"), Port{40001}, Protocol::tcp}}};
+  run(world, helper);
+  CHECK_FALSE(world.trusted);  // it serves another OpenVPN, or none
+  auto openvpn = proven({}, {tunnel});
+  openvpn.process.local = {{back, front}};
+  run(world, openvpn);
+  CHECK_FALSE(world.trusted);
+  helper.process.local.push_back({front, back});
+  run(world, helper);
   REQUIRE(world.trusted);
   run(world, TransportEnded{12});
   CHECK(world.trusted);  // as after a restart: it holds the device, and the server is still pinned

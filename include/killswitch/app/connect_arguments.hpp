@@ -2,6 +2,8 @@
 // OpenVPN is executed with. Pure functions; app/command_connect.cpp executes the result.
 #pragma once
 
+#include "killswitch/model/profile.hpp"
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -19,12 +21,20 @@ struct DividedCommandLine {
 /// @param words the command line without the program's name
 [[nodiscard]] DividedCommandLine divide_command_line(const std::vector<std::string>& words);
 
-/// @param options of the user, for OpenVPN; those of the kill switch follow them and win
-/// @param management_socket path of the Unix socket that killswitchd listens at
-/// @param mark SO_MARK of the packets that carry the tunnel
+/// Whether OpenVPN has to ask killswitchd which address a server has. Each question costs it a second, however fast the
+/// answer is, and servers that are numeric, or behind a proxy, need none.
+/// @param options of the user, for OpenVPN; they can name servers of their own
+/// @source OpenVPN 2.6 src/openvpn/init.c, ce_management_query_remote(); measured
+[[nodiscard]] bool needs_server_query(const model::Profile& profile, const std::vector<std::string>& options);
+
+struct OpenVpnCommand {
+  std::string profile;               ///< file
+  std::vector<std::string> options;  ///< of the user, for OpenVPN; those of the kill switch follow them and win
+  std::string management_socket;     ///< path of the Unix socket that killswitchd listens at
+  std::uint32_t mark{0};             ///< SO_MARK of the packets that carry the tunnel
+  bool queries_servers{true};        ///< see needs_server_query
+};
 /// @return the words to execute, the program's name first
-[[nodiscard]] std::vector<std::string> openvpn_command(const std::string& profile,
-                                                       const std::vector<std::string>& options,
-                                                       const std::string& management_socket, std::uint32_t mark);
+[[nodiscard]] std::vector<std::string> openvpn_command(const OpenVpnCommand& command);
 
 }  // namespace killswitch::app

@@ -51,7 +51,8 @@ private:
     os::Fd process;  ///< pidfd
     model::FileId executable;
     model::TransportProcess known;
-    std::string stored;  ///< its name in the service manager's store
+    std::optional<model::TransportProcess> posted;  ///< `known` as it was told last
+    std::string stored;                             ///< its name in the service manager's store
     os::EventSource end;
   };
 
@@ -62,13 +63,17 @@ private:
   /// @param socket a duplicate of one of its sockets. @return whether it is marked now
   [[nodiscard]] bool mark(const Proven& proven, int socket);
   void mark_sockets(const Proven& proven);
+  /// A program that is not trusted any more: its processes lose their marks.
+  void drop_withdrawn();
 
   /// Looks for processes of trusted programs that are not known yet: those that hold a tunnel device or the socket
   /// `inode`, or all of them.
   enum class Scope : std::uint8_t { holders, all };
   void scan(Scope scope, std::optional<std::uint32_t> inode = {});
-  /// Whether a scan is due; if not, it follows later by itself.
-  bool may_scan();
+  /// Once for each reason.
+  void report_refusal(std::uint32_t pid, std::string reason);
+  /// No packet starts a scan for a time that follows from how long the last one took.
+  void pause_since(Clock::time_point began);
   void scan_later();
   /// Counts a copy that taught nothing. @return whether there are so many that others may be crowded out
   bool is_crowded(Clock::time_point now);
@@ -76,6 +81,7 @@ private:
   [[nodiscard]] bool is_held(model::IfIndex tunnel) const;
 
   void take(std::uint32_t pid, os::Fd process, model::FileId executable, std::string program);
+  [[nodiscard]] static std::vector<model::LocalConnection> local_connections(const Proven& proven);
   [[nodiscard]] bool is_same_program(const Proven& proven) const;
   /// Tells what it holds now; one that runs another program is forgotten.
   void refresh(std::uint32_t pid);
@@ -93,10 +99,19 @@ private:
     std::uint32_t inode;
     Clock::time_point at;
   };
-  std::deque<Refused> refused_;  ///< sockets that no trusted process had, the latest last
+  std::map<std::uint32_t, std::string> reported_;  ///< why processes were refused, by pid
+  std::deque<Refused> refused_;                    ///< sockets that no trusted process had, the latest last
+  struct Waiting {
+    std::uint32_t inode;
+    model::Endpoint to;
+    model::Packet packet;
+    bool marked;
+  };
+  std::deque<Waiting> waiting_;  ///< copies that wait for the next scan, the latest last
   Clock::time_point next_scan_{};
   Clock::time_point count_since_{};
   std::uint32_t count_{0};  ///< copies since then that taught nothing
+  bool crowded_{false};     ///< since the last scan
   os::EventSource pending_scan_;
 };
 

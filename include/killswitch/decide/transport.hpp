@@ -34,6 +34,9 @@ struct Judgement {
 /// for it) sends to a pinned server. Guided OpenVPN announces its interface itself and is left out.
 [[nodiscard]] std::optional<model::TrustedTunnel> match_process_tunnel(const model::World& world);
 
+/// A proven process sends to a server that is pinned.
+[[nodiscard]] bool is_transport_at_work(const model::World& world);
+
 /// Proven processes that send to a pinned server, in words: "openvpn (pid 4711, /usr/sbin/openvpn), marked".
 [[nodiscard]] std::string describe_transport(const model::World& world);
 

@@ -19,8 +19,14 @@ namespace killswitch::enforce {
 /// Sends a UDP datagram once more, to where it went; never waits.
 [[nodiscard]] Outcome send_again(int socket, const model::Endpoint& to, std::span<const std::uint8_t> payload);
 
-/// The peer of a connected TCP socket; nothing: it has none, or is no TCP socket.
-[[nodiscard]] std::optional<model::Endpoint> tcp_peer(int socket);
+struct TcpEnds {
+  model::Endpoint own;
+  model::Endpoint peer;
+};
+/// Of a connected TCP socket; nothing: it has no peer, or is no TCP socket.
+[[nodiscard]] std::optional<TcpEnds> tcp_ends(int socket);
+/// A TCP socket whose connection is not answered yet; its peer does not show.
+[[nodiscard]] bool is_opening_tcp(int socket);
 /// A UDP socket of IPv4 or IPv6.
 [[nodiscard]] bool is_udp(int socket);
 

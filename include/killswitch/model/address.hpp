@@ -70,6 +70,9 @@ inline constexpr IfIndex loopback_ifindex{1};
 /// 169.254.0.0/16 and fe80::/10. @source RFC 3927, RFC 4291
 [[nodiscard]] bool is_link_local(const IpAddress& address);
 
+/// 127.0.0.0/8 and ::1. @source RFC 1122, RFC 4291
+[[nodiscard]] bool is_loopback(const IpAddress& address);
+
 [[nodiscard]] std::string to_string(const IpAddress& address);
 [[nodiscard]] std::string to_string(const Prefix& prefix);
 [[nodiscard]] std::string to_string(const InterfaceAddress& address);

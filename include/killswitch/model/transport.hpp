@@ -53,12 +53,20 @@ struct ProcessFacts {
   bool operator==(const ProcessFacts&) const = default;
 };
 
+/// Both ends of a TCP connection of this machine with itself, as one of its sockets has them.
+struct LocalConnection {
+  Endpoint own;
+  Endpoint peer;
+  auto operator<=>(const LocalConnection&) const = default;
+};
+
 /// A process that was proven, until it ends.
 struct TransportProcess {
   std::uint32_t pid{0};
-  std::string program;              ///< path of the trusted program that it runs
-  std::vector<Endpoint> endpoints;  ///< where its marked sockets' packets were seen to go to, the latest last
-  std::vector<IfIndex> tunnels;     ///< tun and tap devices that it holds open, sorted
+  std::string program;                 ///< path of the trusted program that it runs
+  std::vector<Endpoint> endpoints;     ///< where its marked sockets' packets were seen to go to, the latest last
+  std::vector<IfIndex> tunnels;        ///< tun and tap devices that it holds open, sorted
+  std::vector<LocalConnection> local;  ///< looked at only where helpers are named: which of them serves which OpenVPN
   bool operator==(const TransportProcess&) const = default;
 };
 
@@ -86,6 +94,7 @@ struct TransportSearch {
   std::vector<Endpoint> endpoints;  ///< sorted
   std::uint32_t mark{0};
   std::vector<TunnelCandidate> tunnels;  ///< sorted by index
+  bool helpers{false};                   ///< programs were named that carry an OpenVPN of this machine
   bool operator==(const TransportSearch&) const = default;
 };
 

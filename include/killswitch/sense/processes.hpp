@@ -18,8 +18,9 @@ namespace killswitch::sense {
 /// The file that the process runs; nothing: it has ended, or is a thread of the kernel.
 [[nodiscard]] std::optional<model::FileId> executable_of(std::uint32_t pid);
 
-/// Every process of this network namespace whose executable is one of `files`. One stat(2) a process.
-[[nodiscard]] std::vector<std::uint32_t> find_processes(const std::vector<model::ProgramFile>& files);
+/// Calls `visit` with every process of this network namespace whose executable is one of `files`, the youngest first,
+/// until it returns true. One stat(2) a process.
+void find_processes(const std::vector<model::ProgramFile>& files, const std::function<bool(std::uint32_t pid)>& visit);
 
 [[nodiscard]] Result<model::ProcessFacts> read_process(std::uint32_t pid);
 
