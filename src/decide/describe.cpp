@@ -147,7 +147,9 @@ void warn(const World& world, Lines& warnings) {
   }
   if (world.trusted && tunnel_resolvers(world).empty() && !world.settings.policy.any_tunnel_resolver) {
     warnings.emplace_back(
-        "no resolver is known in the tunnel, so DNS is refused there: set /dns/tunnel_resolvers in the policy");
+        "no resolver is known in the tunnel, so DNS is refused there: start OpenVPN with `killswitch connect`, which "
+        "learns "
+        "those that the server pushes, or set /dns/tunnel_resolvers in the policy");
   }
   if (world.trusted && !carries(world, Family::ipv4) && !carries(world, Family::ipv6)) {
     warnings.emplace_back(
