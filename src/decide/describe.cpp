@@ -73,9 +73,9 @@ void explain_tunnel(const World& world, Lines& reasons) {
     reasons.push_back(fmt::format("OpenVPN announced {}, but there is no tun interface of that name with its address",
                                   world.report->interface));
   } else if (world.peers.empty() && is_transport_at_work(world)) {
-    reasons.push_back(fmt::format(
-        "OpenVPN is not connected to the server: {} is at work, but holds no {} with an address",
-        describe_transport(world), world.settings.interface.empty() ? "tunnel interface" : world.settings.interface));
+    reasons.push_back(fmt::format("OpenVPN is not connected to the server yet: {}; it holds no {} with an address",
+                                  describe_transport(world),
+                                  world.settings.interface.empty() ? "tunnel interface" : world.settings.interface));
   } else if (world.peers.empty()) {
     reasons.emplace_back(
         "no OpenVPN is at work: start it with `killswitch connect FILE.ovpn` or in any other way (openvpn --config "

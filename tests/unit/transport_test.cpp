@@ -317,7 +317,8 @@ TEST_CASE("What cannot be proven, and why, is told once and shown", "[transport]
 TEST_CASE("While no tunnel is trusted, marked packets are copied to find whose they are", "[transport]") {
   const auto copies = [](const World& world) {
     std::size_t found = 0;
-    for (const auto& chain : decide::compile(world).tables[0].chains) {
+    const auto ruleset = decide::compile(world);
+    for (const auto& chain : ruleset.tables[0].chains) {
       found += static_cast<std::size_t>(std::count_if(chain.rules.begin(), chain.rules.end(), [](const Rule& rule) {
         return rule.log.prefix == marked_prefix && rule.verdict.kind == Verdict::Kind::none;
       }));
